@@ -1,0 +1,56 @@
+"""The bundled miniatures: where their weights are, and whether they are the recorded ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from diffolio.errors import unknown
+
+WEIGHTS = Path(__file__).parent / "weights"
+RECORD = "checksums.json"
+INDICES = ("model_index.json", "config.json", "student.json")  # of a pipeline, a part, an adapter of a distilled student
+GUIDANCE_SCALE = 4.0  # at which the miniatures are sampled unless told otherwise
+
+
+def available() -> list[str]:
+    """The names of the miniatures whose weights are here, sorted."""
+    if not WEIGHTS.is_dir():
+        return []
+    folders = (path for path in WEIGHTS.iterdir() if path.is_dir())
+    return sorted(path.name for path in folders if any((path / index).exists() for index in INDICES))
+
+
+def folder(name: str) -> Path:
+    """The folder of a miniature, in ordinary diffusers or transformers format."""
+    if name not in available():
+        raise unknown("miniature", name, available(), hint="`diffolio train NAME` makes one.")
+    return WEIGHTS / name
+
+
+def checksums(name: str) -> dict[str, str]:
+    """SHA-256 of each file of a miniature, by its path inside the folder."""
+    base = folder(name)
+    files = sorted(path for path in base.rglob("*") if path.is_file())
+    return {path.relative_to(base).as_posix(): _sha256(path) for path in files}
+
+
+def recorded_checksums() -> dict[str, dict[str, str]]:
+    """The checksums that the package was built with, by miniature; empty if none are recorded."""
+    path = WEIGHTS / RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def record_checksums() -> Path:
+    """Write down the checksums of what is here now, as the reference for later checks."""
+    path = WEIGHTS / RECORD
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps({name: checksums(name) for name in available()}, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,53 @@
+"""The text side of the miniatures: a CLIPTokenizer with the world's own vocabulary, and a small CLIPTextModel."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from diffolio.worlds.tabletop import vocabulary
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextConfig, CLIPTokenizer
+
+LENGTH = 32  # tokens, the start and end marks included; the grammar's longest caption takes 28
+
+
+def tokenizer(words: list[str] | None = None) -> CLIPTokenizer:
+    """Byte-level BPE in which every word of the world is one token and any other text still has one (its letters)."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=10_000, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    bpe.train_from_iterator(words or vocabulary(), trainer)
+    learned = json.loads(bpe.to_str())["model"]
+    pieces = [*alphabet, *(letter + "</w>" for letter in alphabet)]
+    pieces += [piece for piece in learned["vocab"] if piece not in set(pieces)]
+    vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
+    merges = [tuple(merge) for merge in learned["merges"]]
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH)
+
+
+def text_config(tokens: CLIPTokenizer, width: int, layers: int, heads: int = 4) -> CLIPTextConfig:
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(tokens),
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=LENGTH,
+        hidden_act="quick_gelu",
+        bos_token_id=tokens.bos_token_id,
+        eos_token_id=tokens.eos_token_id,
+        pad_token_id=tokens.pad_token_id,
+    )

@@ -1,0 +1,1 @@
+"""The digest: papers as records. Nothing here knows of torch."""

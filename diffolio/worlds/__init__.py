@@ -1,0 +1,1 @@
+"""Worlds: seeded, procedural generators of data with exact ground truth."""
