@@ -10,7 +10,8 @@ from diffolio.errors import unknown
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECORD = "checksums.json"
-INDICES = ("model_index.json", "config.json", "student.json")  # of a pipeline, a part, an adapter of a distilled student
+# Of a pipeline, a part, an adapter of a distilled student, an adapter of another miniature.
+INDICES = ("model_index.json", "config.json", "student.json", "base.json")
 GUIDANCE_SCALE = 4.0  # at which the miniatures are sampled unless told otherwise
 
 

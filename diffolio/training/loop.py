@@ -12,8 +12,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -229,14 +228,3 @@ class _bar:  # noqa: N801 - used as a function
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
-
-
-def settings_record(settings: Settings, seed: int) -> dict[str, object]:
-    """What a training log says of how it was made."""
-    return {**asdict(settings), "seed": seed, "torch": torch.__version__}
-
-
-def freeze(modules: Iterable[nn.Module]) -> None:
-    """Stop gradients to every parameter of ``modules``."""
-    for module in modules:
-        module.requires_grad_(False)

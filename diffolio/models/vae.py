@@ -1,0 +1,90 @@
+"""Pictures to latents and back, in the scale that the denoiser was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffolio.errors import BadInput, Unsupported
+
+DECODED_AT_ONCE = 2**22  # pixels; what is more is decoded in parts, which bounds the memory
+
+
+class Autoencoder:
+    """An AutoencoderKL between pictures in [0, 1] and latents (z - shift) * scale."""
+
+    def __init__(self, vae: Any) -> None:
+        if type(vae).__name__ != "AutoencoderKL":
+            raise Unsupported(f"the pipeline's VAE is a {type(vae).__name__}; supported is AutoencoderKL")
+        self.vae = vae
+
+    def encode(self, images: Tensor, factor: int, sample: bool, generator: torch.Generator | None) -> Tensor:
+        check_images(images, factor)
+        with _float32_where_needed(self.vae) as dtype:
+            posterior = self.vae.encode((images * 2 - 1).to(self.vae.device, dtype)).latent_dist
+            z = posterior.sample(generator) if sample else posterior.mean
+        return self._scaled(z)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        side = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        at_once = max(1, DECODED_AT_ONCE // (latents.shape[-2] * latents.shape[-1] * side**2))
+        with _float32_where_needed(self.vae) as dtype:
+            parts = [self.vae.decode(self._unscaled(part.to(dtype)), return_dict=False)[0] for part in latents.split(at_once)]
+        images = (parts[0] if len(parts) == 1 else torch.cat(parts)) * 0.5 + 0.5
+        return images if latents.requires_grad else images.clamp(0, 1)
+
+    # Written as in the pipelines, so that samples are the same to the bit.
+
+    def _unscaled(self, latents: Tensor) -> Tensor:
+        mean, std = self._statistics(latents)
+        if mean is not None and std is not None:
+            return latents * std / self.vae.config.scaling_factor + mean
+        latents = latents / self.vae.config.scaling_factor
+        shift = self.vae.config.get("shift_factor")
+        return latents if shift is None else latents + shift
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        mean, std = self._statistics(z)
+        if mean is not None and std is not None:
+            return (z - mean) * self.vae.config.scaling_factor / std
+        shift = self.vae.config.get("shift_factor")
+        return (z if shift is None else z - shift) * self.vae.config.scaling_factor
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """(mean, std) by channel, which a few VAEs have instead of a shift."""
+        mean, std = self.vae.config.get("latents_mean"), self.vae.config.get("latents_std")
+        if mean is None or std is None:
+            return None, None
+        return torch.tensor(mean).view(1, -1, 1, 1).to(like), torch.tensor(std).view(1, -1, 1, 1).to(like)
+
+
+def check_images(images: Tensor, factor: int = 1) -> None:
+    """BadInput unless these are pictures (B, 3, H, W), floating point, in [0, 1], sides multiples of ``factor``."""
+    if images.dim() != 4 or images.shape[1] != 3:
+        raise BadInput(f"pictures of shape {tuple(images.shape)}: give (B, 3, H, W)")
+    if not images.is_floating_point():
+        raise BadInput(f"pictures of type {images.dtype}: give floating point in [0, 1] (divide bytes by 255)")
+    height, width = images.shape[-2:]
+    if height % factor or width % factor or not len(images):
+        raise BadInput(f"{len(images)} pictures of {width}x{height}: give at least one, with both sides multiples of {factor}")
+    low, high = (float(value) for value in torch.aminmax(images.detach()))
+    # A little outside is left alone: optimised pictures may stray there.
+    if not (low >= -0.25 and high <= 1.25):
+        raise BadInput(f"pictures with values from {low:g} to {high:g}: give [0, 1] ([-1, 1] becomes (x + 1) / 2)")
+
+
+@contextmanager
+def _float32_where_needed(vae: Any) -> Iterator[torch.dtype]:
+    """SDXL's VAE overflows in float16 and says so in its config: it works in float32 meanwhile."""
+    if vae.dtype != torch.float16 or not vae.config.get("force_upcast"):
+        yield vae.dtype
+        return
+    vae.to(torch.float32)
+    try:
+        yield torch.float32
+    finally:
+        vae.to(torch.float16)

@@ -1,0 +1,1 @@
+"""Blocks that diffusers lacks: token merging, small score networks, reward models."""

@@ -1,0 +1,66 @@
+"""Sampling through diffusers' schedulers for any tensor: poses, trajectories, volumes, graphs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffolio.errors import BadInput, NotFinite
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+def generators(seed: int | Sequence[int], n: int, device: str = "cpu") -> list[torch.Generator]:
+    """One generator a sample, seeded ``seed + i`` or ``seed[i]``, so that a sample does not depend on its batch."""
+    seeds = range(seed, seed + n) if isinstance(seed, int) else list(seed)
+    if len(seeds) != n:
+        raise BadInput(f"{len(seeds)} seeds for {n} samples: give one, or one for each")
+    return [torch.Generator(device).manual_seed(one) for one in seeds]
+
+
+def noise(shape: Sequence[int], generator: Generators, **to: Any) -> Tensor:
+    """Standard normal noise; with a list of generators each sample is drawn from its own. Drawn in float32 on their device."""
+    if isinstance(generator, Sequence):
+        if len(generator) != shape[0]:
+            raise BadInput(f"{len(generator)} generators for a batch of {shape[0]}: give one a sample")
+        return torch.cat([torch.randn((1, *shape[1:]), generator=g, device=g.device) for g in generator]).to(**to)
+    device = generator.device if generator is not None else None
+    return torch.randn(tuple(shape), generator=generator, device=device).to(**to)
+
+
+@torch.no_grad()
+def sample(
+    denoise: Denoise,
+    latents: Tensor,
+    scheduler: Any,
+    steps: int,
+    generator: Generators = None,
+    *,
+    after: Callable[[int, Tensor, Tensor], Tensor | None] | None = None,
+    **step_arguments: Any,
+) -> Tensor:
+    """Follow a scheduler from noise to data. ``latents`` (B, ...), standard normal; ``denoise(x, t)`` gives the raw output.
+
+    ``t`` is a scalar tensor. ``after(step, t, x)`` may change what each step gives. More ``step_arguments`` (eta, ...) go to
+    the scheduler's step where it takes them. BadInput for steps below one, NotFinite if the result is not finite.
+    """
+    if steps < 1:
+        raise BadInput(f"{steps} steps: give at least one")
+    scheduler.set_timesteps(steps, device=latents.device)
+    takes = inspect.signature(scheduler.step).parameters
+    arguments = {name: value for name, value in {**step_arguments, "generator": generator}.items() if name in takes}
+    x = latents * getattr(scheduler, "init_noise_sigma", 1.0)
+    for index, t in enumerate(scheduler.timesteps):
+        scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
+        x = scheduler.step(denoise(scaled, t), t, x, return_dict=False, **arguments)[0]
+        if after is not None:
+            changed = after(index, t, x)
+            x = x if changed is None else changed
+    if not bool(torch.isfinite(x).all()):
+        raise NotFinite(f"sampling gave NaN or infinity after {steps} steps: check the denoiser's output, or use float32")
+    return x
