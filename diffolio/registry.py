@@ -11,71 +11,24 @@ import ast
 import dataclasses
 import functools
 import importlib
-import inspect
-import math
-import types
-import typing
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from diffolio.errors import BadInput, BadKnob, Unsupported, unknown
+from diffolio.knobs import Range, accepts, check, hints, knob, parse_value
 
 if TYPE_CHECKING:
     from diffolio.models import Model
     from diffolio.results import Job, Result
 
+__all__ = ["Card", "KnobCard", "Method", "Range", "Recipe", "Stack", "Technique", "Tool", "card", "cards", "get", "knob", "make",
+           "method", "parse_value", "stack"]  # fmt: skip
+
 METHODS = Path(__file__).parent / "methods"
 KINDS = {"Technique": "technique", "Tool": "tool", "Recipe": "recipe"}
-
-
-@dataclass(frozen=True)
-class Range:
-    """What a knob may be, and what it means."""
-
-    means: str = ""
-    at_least: float | None = None
-    at_most: float | None = None
-    above: float | None = None
-    below: float | None = None
-    choices: tuple[Any, ...] | None = None
-
-    def admits(self, value: Any) -> bool:
-        if value is None:
-            return True
-        if self.choices is not None:
-            return value in self.choices
-        return (
-            (self.at_least is None or value >= self.at_least)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
-
-    def __str__(self) -> str:
-        if self.choices is not None:
-            return "one of " + ", ".join(map(str, self.choices))
-        words = {"at least": self.at_least, "at most": self.at_most, "above": self.above, "below": self.below}
-        return " and ".join(f"{word} {value:g}" for word, value in words.items() if value is not None)
-
-
-def knob(
-    default: Any,
-    *,
-    means: str,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    between: tuple[float, float] | None = None,
-    choices: tuple[Any, ...] | None = None,
-) -> Any:
-    """A field of a method: its default (the paper's), its range and its meaning, said once. ``between`` is inclusive."""
-    if between is not None:
-        at_least, at_most = between
-    return field(default=default, metadata={"range": Range(means, at_least, at_most, above, below, choices)})
 
 
 @dataclass(frozen=True)
@@ -90,12 +43,12 @@ class Method:
     exclusive: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        types_of = hints(type(self))
         for knob_field in dataclasses.fields(self):
             value = getattr(self, knob_field.name)
-            if isinstance(value, int) and not isinstance(value, bool) and _accepts(1.0, hints[knob_field.name]):
+            if isinstance(value, int) and not isinstance(value, bool) and accepts(1.0, types_of[knob_field.name]):
                 object.__setattr__(self, knob_field.name, value := float(value))
-            _check(self.name or type(self).__name__, knob_field, value, hints[knob_field.name])
+            check(self.name or type(self).__name__, knob_field, value, types_of[knob_field.name])
 
     def knobs(self) -> dict[str, Any]:
         """The knobs and their values, for records."""
@@ -281,7 +234,7 @@ def get(name: str) -> type[Method]:
 def make(name: str, knobs: dict[str, str] | None = None) -> Method:
     """A method with knobs given as text, as on the command line."""
     found, values = card(name), {}
-    types_of = _hints(get(name))
+    types_of = hints(get(name))
     for key, text in (knobs or {}).items():
         if key not in types_of or key not in {k.name for k in found.knobs}:
             raise BadKnob(str(unknown(f"knob of {found.name}", key, [k.name for k in found.knobs])))
@@ -316,59 +269,3 @@ def _knob_card(item: ast.AnnAssign) -> KnobCard:
     said = {k.arg: ast.literal_eval(k.value) for k in item.value.keywords if k.arg}
     made = knob(None, **said).metadata["range"]
     return KnobCard(item.target.id, ast.unparse(item.annotation), ast.literal_eval(item.value.args[0]), made)
-
-
-# Values -----------------------------------------------------------------------------------------------------------------
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _options(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-
-
-def _accepts(value: Any, hint: Any) -> bool:
-    for option in _options(hint):
-        origin = typing.get_origin(option) or option
-        if option is Any or (option is type(None) and value is None):
-            return True
-        if inspect.isclass(origin) and isinstance(value, origin) and not (origin in (int, float) and isinstance(value, bool)):
-            return True
-        if not inspect.isclass(origin) and callable(value):
-            return True
-    return False
-
-
-def _check(owner: str, knob_field: dataclasses.Field[Any], value: Any, hint: Any) -> None:
-    limits: Range = knob_field.metadata.get("range", Range())
-    if not _accepts(value, hint):
-        wanted = " or ".join(getattr(o, "__name__", str(o)) for o in _options(hint))
-        raise BadKnob(f"{owner}: {knob_field.name}={value!r} is of type {type(value).__name__}; give {wanted}")
-    if isinstance(value, float) and not math.isfinite(value) and not (value == math.inf and limits.at_most is None):
-        raise BadKnob(f"{owner}: {knob_field.name}={value!r} is not a finite number")
-    if not limits.admits(value):
-        raise BadKnob(f"{owner}: {knob_field.name}={value!r} is out of range; it must be {limits} ({limits.means})")
-
-
-def parse_value(owner: str, name: str, text: str, hint: Any) -> Any:
-    """A knob's value from text: the first of its types that can read it."""
-    for option in (o for o in _options(hint) if o is not type(None)):
-        origin = typing.get_origin(option) or option
-        if origin is bool and text.lower() in ("true", "yes", "on", "1", "false", "no", "off", "0"):
-            return text.lower() in ("true", "yes", "on", "1")
-        if origin in (int, float):
-            try:
-                return origin(text)
-            except ValueError:
-                continue
-        if origin is tuple:
-            inner = next((a for a in typing.get_args(option) if a is not Ellipsis), str)
-            return tuple(parse_value(owner, name, part.strip(), inner) for part in text.split(",") if part.strip())
-        if origin is str:
-            return text
-    if type(None) in _options(hint) and text.lower() in ("none", ""):
-        return None
-    wanted = " or ".join(getattr(o, "__name__", str(o)) for o in _options(hint))
-    raise BadKnob(f"{owner}: {name}={text!r} cannot be read as {wanted}")

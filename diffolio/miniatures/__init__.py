@@ -52,6 +52,14 @@ def record_checksums() -> Path:
     return path
 
 
+def portable(place: Path) -> None:
+    """Take out of a saved model's JSON files where its parts were loaded from: it means nothing elsewhere."""
+    for path in sorted(place.rglob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

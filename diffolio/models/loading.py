@@ -76,17 +76,18 @@ def _load(
         return load_student(load(teacher, device=device, dtype=dtype), source, name)
     if isinstance(source, Path) and (record := base_of(source)) is not None:
         return _load_adapted(source, name, record, device, dtype)
+    # What can be refused is refused before the libraries and the weights are read.
+    index, only_local = (_local_index(source), True) if isinstance(source, Path) else _hub_index(source)
+    class_name = str(index.get("_class_name"))
+    architecture_of([class_name])
+    options: dict[str, Any] = {"local_files_only": only_local}
+    if "safety_checker" in index:
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    if class_name == "StableDiffusionXLPipeline":
+        options["add_watermarker"] = False
     with _quiet():
         import diffusers
 
-        index, only_local = (_local_index(source), True) if isinstance(source, Path) else _hub_index(source)
-        options: dict[str, Any] = {"local_files_only": only_local}
-        class_name = str(index.get("_class_name"))
-        architecture_of([class_name])
-        if "safety_checker" in index:
-            options |= {"safety_checker": None, "requires_safety_checker": False}
-        if class_name == "StableDiffusionXLPipeline":
-            options["add_watermarker"] = False
         try:
             pipeline = getattr(diffusers, class_name).from_pretrained(
                 source, torch_dtype=dtype or torch.float32, use_safetensors=True, **options

@@ -83,10 +83,11 @@ def student_pipeline(teacher: Any, unet: Any, ddim_steps: int = 50) -> Any:
     from diffusers import LatentConsistencyModelPipeline, StableDiffusionPipeline
 
     scheduler = lcm_scheduler(teacher.scheduler, ddim_steps)
-    if not isinstance(teacher, StableDiffusionPipeline | LatentConsistencyModelPipeline):
+    if not isinstance(teacher, (StableDiffusionPipeline, LatentConsistencyModelPipeline)):
         return type(teacher)(**{**teacher.components, "unet": unet, "scheduler": scheduler})
-    pipeline = LatentConsistencyModelPipeline(
-        teacher.vae, teacher.text_encoder, teacher.tokenizer, unet, scheduler, safety_checker=None, feature_extractor=None,
+    parts: Any = teacher  # both classes register these components when they are made, which type checkers cannot see
+    pipeline: Any = LatentConsistencyModelPipeline(
+        parts.vae, parts.text_encoder, parts.tokenizer, unet, scheduler, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
@@ -97,6 +98,8 @@ def save_student(folder: Path, student: Any, teacher: Model, record: dict[str, A
     """Write ``folder/export`` (float16 pipeline) and, for a LoRA, ``folder/adapter`` (float16 adapter + record)."""
     from safetensors.torch import save_file
 
+    from diffolio import miniatures
+
     export, partial = folder / "export", folder / "export.partial"
     shutil.rmtree(partial, ignore_errors=True)
     pipeline = student_pipeline(teacher.pipeline, merged(student), record["ddim_steps"])
@@ -105,6 +108,7 @@ def save_student(folder: Path, student: Any, teacher: Model, record: dict[str, A
         for name, part in pipeline.components.items()
     }
     type(pipeline)(**halves, **_options(pipeline)).save_pretrained(partial, safe_serialization=True)
+    miniatures.portable(partial)
     shutil.rmtree(export, ignore_errors=True)
     partial.rename(export)
     if getattr(student, "peft_config", None):

@@ -15,7 +15,7 @@ class AdamW:
     def __init__(self, like: Tensor, lr: float, betas: tuple[float, float] = (0.9, 0.999), decay: float = 0.01) -> None:
         self.lr, self.betas, self.decay = lr, betas, decay
         self.first, self.second = torch.zeros_like(like), torch.zeros_like(like)
-        self.steps = torch.zeros(len(like), *[1] * (like.dim() - 1), device=like.device)
+        self.steps = like.new_zeros(len(like), *[1] * (like.dim() - 1))
 
     def step(self, index: Tensor, x: Tensor, gradient: Tensor, eps: float = 1e-8) -> Tensor:
         """The samples ``index``, now at ``x`` with this gradient, after a step."""

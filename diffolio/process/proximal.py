@@ -48,4 +48,4 @@ def edit_mask(delta: Tensor, least: Tensor | float, radius: int = 1) -> Tensor:
 
 def pull(latents: Tensor, reference: Tensor, mask: Tensor, rate: float = 1.0) -> Tensor:
     """Move ``latents`` towards ``reference`` by the share ``rate`` outside of the bool ``mask``; rate 1 takes it over."""
-    return torch.where(mask, latents, latents - rate * (latents - reference.to(latents)))
+    return torch.where(mask, latents, latents.lerp(reference.to(latents), rate))

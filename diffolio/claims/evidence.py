@@ -1,0 +1,150 @@
+"""Evidence: recorded outcomes of claims, one JSON and one picture each, and whether they are still true of the code."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import importlib
+import json
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from diffolio import miniatures, registry
+from diffolio.claims.base import Claim, Outcome
+from diffolio.errors import BadInput, Unsupported
+from diffolio.results import plain, versions
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def evidence_folder() -> Path:
+    """``evidence/`` beside the package in a checkout, the bundled copy in an installed package."""
+    checkout = PACKAGE.parent / "evidence"
+    return checkout if (PACKAGE.parent / "pyproject.toml").exists() else PACKAGE / "_evidence"
+
+
+def claim_module(name: str) -> ModuleType:
+    """The claim module of a method."""
+    card = registry.card(name)
+    try:
+        return importlib.import_module(f"diffolio.claims.{card.family}.{card.name}")
+    except ModuleNotFoundError as error:
+        raise Unsupported(f"{card.name} has no claim yet: add diffolio/claims/{card.family}/{card.name}.py") from error
+
+
+def measure(name: str, *, retrain: bool = False) -> dict[str, Any]:
+    """Run a method's claim and return its record (nothing is written; see ``record``). The picture is under "picture"."""
+    module = claim_module(name)
+    claim: Claim = module.CLAIM
+    started = time.perf_counter()
+    outcome: Outcome = module.measure(retrain=retrain)
+    seconds = time.perf_counter() - started
+    if str(outcome.headline.bar) != str(claim.bar):
+        raise BadInput(f"{name}: the headline's bar {outcome.headline.bar} is not the claim's {claim.bar}")
+    measured = [outcome.headline.as_dict(), *(row.as_dict() for row in outcome.more)]
+    # The headline figure decides together with every other row that was given a bar beforehand.
+    holds = all(row["holds"] for row in measured if row["holds"] is not None)
+    return {
+        "method": claim.method, "paper": registry.card(name).paper, "world": claim.world, "model": claim.model,
+        "paper_says": claim.paper_says, "holds": holds, "rows": measured, "seeds": outcome.seeds, "notes": outcome.notes,
+        "details": outcome.details, "seconds": round(seconds, 1), "recorded": time.strftime("%Y-%m-%d"),
+        "versions": versions(), "fingerprint": fingerprint(name), "picture": outcome.picture,
+    }  # fmt: skip
+
+
+def record(name: str, found: dict[str, Any]) -> list[Path]:
+    """Write a claim's record and picture under the evidence folder."""
+    card = registry.card(name)
+    folder = evidence_folder() / card.family
+    picture = found.pop("picture", None)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{card.name}.json"]
+        found["picture"] = None
+        if picture is not None:
+            paths.append(folder / f"{card.name}.png")
+            picture.save(paths[-1], optimize=True)
+            found["picture"] = paths[-1].name
+        paths[0].write_text(json.dumps(plain(found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot write evidence to {folder} ({error.strerror})") from error
+    return paths
+
+
+def load_evidence(name: str) -> dict[str, Any] | None:
+    """The recorded evidence of a method, or None; ``stale`` tells whether code or weights changed since."""
+    card = registry.card(name)
+    path = evidence_folder() / card.family / f"{card.name}.json"
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found["stale"] = found.get("fingerprint") != fingerprint(name)
+    found["picture_path"] = str(path.parent / found["picture"]) if found.get("picture") else None
+    return found
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row a method with evidence: the headline, flat, with the other rows under "more"."""
+    table = []
+    for name in registry.cards():
+        found = load_evidence(name)
+        if found is None:
+            continue
+        head = {key: value for key, value in found["rows"][0].items() if key != "holds"}
+        kept = {key: found[key] for key in ("method", "paper_says", "holds", "seconds", "model", "world", "stale", "recorded")}
+        table.append({**head, **kept, "more": found["rows"][1:]})
+    return table
+
+
+def fingerprint(name: str) -> str:
+    """A hash of the method's and the claim's code (not of comments, docstrings or layout) and of the weights they use."""
+    card = registry.card(name)
+    digest = hashlib.sha256()
+    claim_path = PACKAGE / "claims" / card.family / f"{card.name}.py"
+    for path in (card.path, claim_path):
+        if path.exists():
+            digest.update(_code(path).encode())
+    claim = _claim_of(claim_path)
+    for weights in sorted({claim.model, *claim.weights}) if claim else ():
+        digest.update(
+            json.dumps(miniatures.checksums(weights) if weights in miniatures.available() else {}, sort_keys=True).encode()
+        )
+    return digest.hexdigest()[:16]
+
+
+def _claim_of(path: Path) -> Claim | None:
+    """The CLAIM literal of a claim module, read without importing it."""
+    if not path.exists():
+        return None
+    known = {cls.__name__: cls for cls in (Claim, *_bars())}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "CLAIM":
+            made: Claim = eval(compile(ast.Expression(node.value), str(path), "eval"), {"__builtins__": {}}, known)
+            return made
+    return None
+
+
+def _bars() -> tuple[type, ...]:
+    from diffolio.claims import base
+
+    return (base.AtMost, base.AtLeast)
+
+
+def _code(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and body
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def claim_record(claim: Claim) -> dict[str, Any]:
+    return {**dataclasses.asdict(claim), "bar": str(claim.bar)}

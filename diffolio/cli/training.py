@@ -1,0 +1,39 @@
+"""``diffolio train``: a miniature or a recipe, from words on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from diffolio import registry
+from diffolio.errors import BadInput, unknown
+
+
+def train(
+    name: str, model: str, data: Path | None, budget: str | None, out: Path | None, resume: bool, seed: int, settings: list[str]
+) -> None:
+    from diffolio.training.loop import Budget
+    from diffolio.training.miniatures import PLANS, train_miniature
+
+    limit = Budget.parse(budget) if budget else None
+    folder = out or Path("runs") / name
+    if name in PLANS:
+        if data is not None or settings:
+            raise BadInput(f"{name} is trained on its own world: --data and --set do not apply")
+        trained = train_miniature(name, folder, limit, resume=resume, seed=seed)
+        typer.echo(f"{name}: {trained.steps} steps, {trained.seconds:.0f} s; weights in {folder / 'export'}")
+        return
+    recipes = [card.name for card in registry.cards().values() if card.kind == "recipe"]
+    if name.replace("-", "_") not in recipes:
+        raise unknown("recipe or miniature", name, [*PLANS, *recipes])
+    from diffolio.cli.running import make
+    from diffolio.models import load
+    from diffolio.training.data import captioned_folder
+
+    recipe = make(name, settings)
+    assert isinstance(recipe, registry.Recipe)
+    loaded = load(model)
+    recipe.check(loaded)
+    trained = recipe.fit(loaded, captioned_folder(data) if data else None, limit, folder=folder, resume=resume, seed=seed)
+    typer.echo(f"{name}: {trained.steps} steps, {trained.seconds:.0f} s; weights in {trained.folder}")

@@ -1,0 +1,1 @@
+"""Methods: the runnable forms of papers, one module each."""

@@ -1,0 +1,1 @@
+"""Acceleration: fewer steps, cheaper steps, and how fast models are trained."""

@@ -1,0 +1,1 @@
+"""Safety: memorisation, privacy, protection, provenance, measurement."""

@@ -1,0 +1,90 @@
+"""How each bundled miniature is trained: its objective, its settings and its usual budget, in one command each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from diffolio import miniatures
+from diffolio.training.loop import Budget, Settings, Trained, train
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``diffolio train NAME`` runs for a miniature."""
+
+    make: Callable[[], Any]
+    settings: Settings
+    budget: Budget
+
+
+def _vae() -> AutoencoderKL:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL.from_pretrained(miniatures.folder("mini-vae"), torch_dtype=torch.float32)
+
+
+def _mini_vae() -> Any:
+    from diffolio.miniatures.vae import MiniVAE
+
+    return MiniVAE()
+
+
+def _mini_vae_decoder() -> Any:
+    from diffolio.miniatures.vae import MiniVAEDecoder
+
+    return MiniVAEDecoder(_vae())
+
+
+def _mini_sd() -> Any:
+    from diffolio.miniatures.sd import MiniSD
+
+    return MiniSD(_vae())
+
+
+def _mini_sd_mem() -> Any:
+    from diffolio.miniatures.memory import MiniSDMem
+
+    return MiniSDMem(miniatures.folder("mini-sd"))
+
+
+def _mini_clip(copy: str) -> Any:
+    from diffolio.miniatures.clip import MiniCLIP
+
+    return MiniCLIP(copy)
+
+
+CLIP = Settings(rate=1e-3, warmup=200, weight_decay=0.02, decay=0.998, bfloat16=True)
+PLANS: dict[str, Plan] = {
+    "mini-vae": Plan(_mini_vae, Settings(rate=2e-3, every=300, decay=0.998, bfloat16=True), Budget(steps=3000)),
+    "mini-vae-decoder": Plan(_mini_vae_decoder, Settings(rate=1e-3, every=300, decay=0.998, bfloat16=True), Budget(steps=600)),
+    "mini-sd": Plan(_mini_sd, Settings(rate=8e-4, warmup=200, decay=0.9995, every=300), Budget(steps=7000)),
+    "mini-sd-mem": Plan(_mini_sd_mem, Settings(rate=2e-3, warmup=50, decay=0.99, every=200), Budget(steps=1500)),
+    "mini-clip-a": Plan(lambda: _mini_clip("a"), CLIP, Budget(steps=1000)),
+    "mini-clip-b": Plan(lambda: _mini_clip("b"), CLIP, Budget(steps=600)),
+}
+
+
+def train_miniature(
+    name: str, folder: Path, budget: Budget | None = None, *, resume: bool = False, seed: int = 0, progress: bool = True
+) -> Trained:
+    """Train a miniature and write its weights to ``folder/export`` in ordinary diffusers or transformers format."""
+    plan = PLANS[name]
+    torch.manual_seed(seed)  # initial weights
+    objective = plan.make()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    trained = train(
+        objective, folder, budget or plan.budget, plan.settings, seed=seed, resume=resume, device=device, progress=progress
+    )
+    for module in objective.modules.values():
+        module.eval()
+    objective.export(folder / "export")
+    miniatures.portable(folder / "export")
+    return trained
