@@ -1,6 +1,6 @@
 """How long `import diffolio` and `diffolio list` take, as whole processes. Aim: under 1.5 s each.
 
-    python benchmarks/startup.py [--rounds 7]
+python benchmarks/startup.py [--rounds 7]
 """
 
 from __future__ import annotations

@@ -10,7 +10,25 @@ from diffolio.worlds.tabletop.shapes import KIND_NAMES
 from diffolio.worlds.tabletop.verdict import Found, Reading, Verdict, judge
 
 __all__ = [
-    "BACKGROUNDS", "COLOURS", "KIND_NAMES", "RELATIONS", "STYLES", "TEXTURES",
-    "Found", "Mixture", "Reading", "Rendering", "Scene", "Thing", "Verdict",
-    "alpha", "caption", "describe", "judge", "read", "render", "sample_scenes", "vocabulary",
+    "BACKGROUNDS",
+    "COLOURS",
+    "KIND_NAMES",
+    "RELATIONS",
+    "STYLES",
+    "TEXTURES",
+    "Found",
+    "Mixture",
+    "Reading",
+    "Rendering",
+    "Scene",
+    "Thing",
+    "Verdict",
+    "alpha",
+    "caption",
+    "describe",
+    "judge",
+    "read",
+    "render",
+    "sample_scenes",
+    "vocabulary",
 ]

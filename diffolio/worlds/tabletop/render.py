@@ -98,9 +98,7 @@ def backgrounds(scenes: Sequence[Scene], height: int, width: int) -> Tensor:
     return images
 
 
-def _draw(
-    kind: str, scenes: list[Scene], layer: int, outline: bool, images: Tensor, coverage: Tensor, members: Tensor
-) -> None:
+def _draw(kind: str, scenes: list[Scene], layer: int, outline: bool, images: Tensor, coverage: Tensor, members: Tensor) -> None:
     """Composite the layer's things of one kind onto ``images`` and record their coverage, both in place."""
     height, width = images.shape[-2:]
     side = min(height, width)

@@ -111,9 +111,7 @@ def _two(rng: random.Random, mixture: Mixture, aspect: float, kinds: Sequence[st
             turn = rng.uniform(0, 1)
             dx, dy = apart * _cos(turn), apart * _cos(turn - 0.25)
             x, y = (rng.uniform(sizes[0] / 2, side - sizes[0] / 2) for side in canvas)
-            inside = all(
-                sizes[1] / 2 <= v <= side - sizes[1] / 2 for v, side in zip((x + dx, y + dy), canvas, strict=True)
-            )
+            inside = all(sizes[1] / 2 <= v <= side - sizes[1] / 2 for v, side in zip((x + dx, y + dy), canvas, strict=True))
             if inside:
                 break
         return Scene((_at(rear, x, y, canvas), _at(front, x + dx, y + dy, canvas)), relation=relation, subject=1)
