@@ -40,7 +40,7 @@ def measure(*, retrain: bool = False) -> Outcome:
     from diffolio.training.points import train_score
     from diffolio.worlds.points import points
 
-    sde, solver = Simple(), FeynmanPath(steps=32)
+    sde, solver = Simple(), FeynmanPath()
     networks = scores(retrain)
     short = {name: train_score(points(name, 3000, SEEDS[0]), sde, seed=SEEDS[0], steps=SHORT) for name in DATA}
     fresh = {name: points(name, N, 500) for name in DATA}

@@ -215,7 +215,7 @@ def fixed_point(rounds: int, lr: float, tol: float) -> Solver:
 
     def solve(model: Any, z_prev: Tensor, t_prev: int, t: int, condition: Any, z_init: Tensor) -> Tensor:
         z, best = z_init.clone(), z_init.clone()
-        lowest = torch.full((len(z),), torch.inf, device=z.device)
+        lowest = z.new_full((len(z),), torch.inf)
         adam, going = AdamW(z, lr), torch.arange(len(z), device=z.device)
         for number in range(rounds + 1):
             chosen = condition if len(going) == len(z) else condition.index(going.tolist())

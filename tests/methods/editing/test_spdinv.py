@@ -48,7 +48,7 @@ def toy_problem(n=3):
 
 
 def torch_reference(toy, z_prev, condition, t_prev, t, rounds, lr, detach=False):
-    """The equations written out, torch.optim.AdamW, one sample."""
+    """The equations written out, torch.optim.AdamW, one sample; the best latents seen are kept."""
     table = toy.scheduler.alphas_cumprod.double()
     a, b = (table[i] if i >= 0 else toy.scheduler.final_alpha_cumprod.double() for i in (t_prev, t))
 
@@ -58,11 +58,16 @@ def torch_reference(toy, z_prev, condition, t_prev, t, rounds, lr, detach=False)
 
     z = f(z_prev).clone().requires_grad_(True)
     optimizer = torch.optim.AdamW([z], lr=lr)
-    for _ in range(rounds):
+    best, lowest = z.detach().clone(), torch.inf
+    for number in range(rounds + 1):
         optimizer.zero_grad()
-        (z - (f(z).detach() if detach else f(z))).square().mean().backward()
-        optimizer.step()
-    return z.detach()
+        loss = (z - (f(z).detach() if detach else f(z))).square().mean()
+        if float(loss) < lowest:
+            best, lowest = z.detach().clone(), float(loss)
+        if number < rounds:
+            loss.backward()
+            optimizer.step()
+    return best
 
 
 def test_the_loop_equals_torchs_adamw_with_the_gradient_through_both_terms():
@@ -80,7 +85,7 @@ def test_the_loop_equals_torchs_adamw_with_the_gradient_through_both_terms():
 
 def test_each_sample_stops_by_itself_and_leaves_the_batch():
     toy, z, condition = toy_problem()
-    solver = fixed_point(rounds=200, lr=1e-3, tol=1e-7)
+    solver = fixed_point(rounds=1500, lr=1e-3, tol=1e-7)
     together = invert(toy, z, condition, 5, solver)
     sizes = [n for n, _ in toy.calls]
     assert {1, 2, 3} <= set(sizes), "samples that are done are not computed again"
@@ -138,7 +143,7 @@ def test_no_rounds_are_plain_ddim_inversion_by_its_formula(model, images):
             noise = model.denoiser(z, t, **condition["cond"]).sample
         z = b.sqrt() * (z - (1 - a).sqrt() * noise) / a.sqrt() + (1 - b).sqrt() * noise
         assert found.timesteps[index] == t
-        torch.testing.assert_close(found.latents[index + 1], z, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(found.latents[index + 1], z, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("which", ["sd", "sd_v", "sdxl"])

@@ -69,7 +69,7 @@ def test_the_sampler_has_the_closed_forms_variance():
 def test_with_an_exact_score_noise_changes_nothing(sde):
     """What is left is the gap between N(0, I) and the data at the last time, of the order of alpha squared there."""
     x = torch.tensor([[0.3, -0.2], [1.1, 0.6]])
-    assert float(path_nll(lambda x, t: -x, sde, x, steps=16).slope.abs().max()) < 1e-9, "unit Gaussian: no gap"
+    assert float(path_nll(lambda x, t: -x, sde, x, steps=8).slope.abs().max()) < 1e-9, "unit Gaussian: no gap"
 
     def gaussian(x, t):
         return -x / (0.25 * sde.alpha(t) ** 2 + sde.sigma(t) ** 2)
@@ -77,9 +77,13 @@ def test_with_an_exact_score_noise_changes_nothing(sde):
     slope = path_nll(gaussian, sde, torch.tensor([[0.5], [-0.5], [1.1]]), steps=32).slope
     assert float(slope[:2].abs().max()) < 1e-4, "one deviation from the mean, where NLL has its average over the data"
     assert float(slope.abs().max()) < 1e-3
+
+
+def test_with_an_exact_mixture_score_noise_changes_nothing():
     half = torch.full((2,), 0.5, dtype=torch.float64)
     mixture = GaussianMixture(torch.tensor([[-0.5, 0.0], [0.5, 0.0]]).double(), half, half)
-    exact = path_nll(lambda x, t: mixture.score(x, sde.alpha(t), sde.sigma(t)), sde, x, steps=32)
+    x = torch.tensor([[0.3, -0.2], [1.1, 0.6]])
+    exact = path_nll(lambda x, t: mixture.score(x, SIMPLE.alpha(t), SIMPLE.sigma(t)), SIMPLE, x, steps=24)
     assert float(exact.slope.abs().max()) < 1e-3
 
 
@@ -106,9 +110,9 @@ def test_transport_and_stencil_agree_on_a_network():
     torch.manual_seed(0)
     model = ScoreMLP(width=16)
     x = torch.tensor([[0.4, -0.3]])
-    sweep, stencil = (path_nll(model, SIMPLE, x, method=m, steps=n) for m, n in (("transport", 16), ("stencil", 8)))
+    sweep, stencil = (path_nll(model, SIMPLE, x, method=m, steps=n) for m, n in (("transport", 16), ("stencil", 6)))
     assert abs(float(sweep.slope)) > 0.5
-    assert float(stencil.slope) == pytest.approx(float(sweep.slope), rel=0.02)
+    assert float(stencil.slope) == pytest.approx(float(sweep.slope), rel=0.06)
     assert next(model.parameters()).dtype == torch.float32, "the caller's network is left alone"
 
 
