@@ -228,7 +228,7 @@ def content_words(prompt: str) -> list[str]:
 
     words = prompt.replace(",", " ").split()
     named = [word for word in words if word in KIND_NAMES]
-    return named or sorted(set(words), key=len, reverse=True)[:2] or [prompt]
+    return named or sorted(dict.fromkeys(words), key=len, reverse=True)[:2] or [prompt]
 
 
 def overlay(image: Tensor, heat: Tensor) -> Tensor:
