@@ -38,6 +38,18 @@ class TrainingStopped(DiffolioError):
     """Training cannot start or go on."""
 
 
+class LibraryError(DiffolioError):
+    """The library of papers cannot be opened, read or written."""
+
+
+class SourceError(DiffolioError):
+    """A source on the network refused, failed or sent what cannot be read."""
+
+
+class Offline(SourceError):
+    """The network was needed while ``DIFFOLIO_OFFLINE=1`` forbids it."""
+
+
 def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
     """The known names that look most like ``name``, best first."""
     known = list(known)

@@ -1,14 +1,15 @@
-"""The text side of the miniatures: a CLIPTokenizer with the world's own vocabulary, and a small CLIPTextModel."""
+"""The text side of the miniatures: a CLIPTokenizer with the world's own vocabulary, a small CLIPTextModel, and a T5Tokenizer."""
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING
 
 from diffolio.worlds.tabletop import vocabulary
 
 if TYPE_CHECKING:
-    from transformers import CLIPTextConfig, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTokenizer, T5Tokenizer
 
 LENGTH = 32  # tokens, the start and end marks included; the grammar's longest caption takes 28
 
@@ -33,6 +34,19 @@ def tokenizer(words: list[str] | None = None) -> CLIPTokenizer:
     vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
     merges = [tuple(merge) for merge in learned["merges"]]
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH)
+
+
+@functools.cache
+def t5_tokenizer() -> T5Tokenizer:
+    """T5's tokenizer (Unigram) over the world's words; any other text is spelled in letters."""
+    from transformers import T5Tokenizer
+
+    letters = [chr(code) for code in range(33, 127)]
+    pieces = ["▁", *letters, *(f"▁{word}" for word in vocabulary())]
+    # Longer pieces are likelier, so that a known word is one token.
+    scores = [(piece, -1.0 if len(piece) > 1 else -10.0) for piece in dict.fromkeys(pieces)]
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -100.0)]
+    return T5Tokenizer(vocab=[*special, *scores], extra_ids=0, model_max_length=120)
 
 
 def text_config(tokens: CLIPTokenizer, width: int, layers: int, heads: int = 4) -> CLIPTextConfig:

@@ -49,6 +49,12 @@ def _mini_sd() -> Any:
     return MiniSD(_vae())
 
 
+def _mini_flow() -> Any:
+    from diffolio.miniatures.flow import MiniFlow
+
+    return MiniFlow(_vae())
+
+
 def _mini_sd_mem() -> Any:
     from diffolio.miniatures.memory import MiniSDMem
 
@@ -65,7 +71,8 @@ CLIP = Settings(rate=1e-3, warmup=200, weight_decay=0.02, decay=0.998, bfloat16=
 PLANS: dict[str, Plan] = {
     "mini-vae": Plan(_mini_vae, Settings(rate=2e-3, every=300, decay=0.998, bfloat16=True), Budget(steps=3000)),
     "mini-vae-decoder": Plan(_mini_vae_decoder, Settings(rate=1e-3, every=300, decay=0.998, bfloat16=True), Budget(steps=600)),
-    "mini-sd": Plan(_mini_sd, Settings(rate=8e-4, warmup=200, decay=0.9995, every=300), Budget(steps=7000)),
+    "mini-sd": Plan(_mini_sd, Settings(rate=8e-4, warmup=200, decay=0.9995, every=300), Budget(steps=20_000)),
+    "mini-flow": Plan(_mini_flow, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500, bfloat16=True), Budget(steps=30_000)),
     "mini-sd-mem": Plan(_mini_sd_mem, Settings(rate=2e-3, warmup=50, decay=0.99, every=200), Budget(steps=1500)),
     "mini-clip-a": Plan(lambda: _mini_clip("a"), CLIP, Budget(steps=1000)),
     "mini-clip-b": Plan(lambda: _mini_clip("b"), CLIP, Budget(steps=600)),

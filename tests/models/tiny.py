@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diffolio.miniatures.text import text_config, tokenizer
-from diffolio.worlds.tabletop import vocabulary
+from diffolio.miniatures.text import t5_tokenizer, text_config, tokenizer
 
 if TYPE_CHECKING:
     from diffusers import (
@@ -161,19 +160,6 @@ def tiny_model(which: str = "sd") -> Model:
     from diffolio.models import Model
 
     return Model(TINY[which](), name=f"tiny-{which}")
-
-
-@functools.cache
-def t5_tokenizer() -> Any:
-    """T5's tokenizer (Unigram) over the world's words; any other text is spelled in letters."""
-    from transformers import T5Tokenizer
-
-    letters = [chr(code) for code in range(33, 127)]
-    pieces = ["▁", *letters, *(f"▁{word}" for word in vocabulary())]
-    # Longer pieces are likelier, so that a known word is one token.
-    scores = [(piece, -1.0 if len(piece) > 1 else -10.0) for piece in dict.fromkeys(pieces)]
-    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -100.0)]
-    return T5Tokenizer(vocab=[*special, *scores], extra_ids=0, model_max_length=120)
 
 
 SCHEDULE: dict[str, Any] = {

@@ -1,0 +1,80 @@
+"""The objectives behind the bundled models: what they draw, that they learn, and that what they write loads as the true class."""
+
+import pytest
+import torch
+
+from diffolio import miniatures, models
+from diffolio.miniatures.flow import MiniFlow
+from diffolio.miniatures.latents import encode_scenes, logit_normal
+from diffolio.miniatures.sd import MiniSD
+from diffolio.worlds.tabletop import render, sample_scenes
+
+
+@pytest.fixture(scope="module")
+def vae():
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL.from_pretrained(miniatures.folder("mini-vae"), torch_dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def data(vae):
+    return encode_scenes(vae, sample_scenes(24, 5))
+
+
+def test_things_are_marked_where_they_are_drawn(data):
+    drawn = render(data.scenes, 64).full.any(1)
+    covered = drawn.unflatten(1, (16, 4)).unflatten(3, (16, 4)).any(4).any(2)
+    assert (data.things.bool() | ~covered).all(), "a cell with a thing is not marked"
+    assert 0.05 < data.things.float().mean() < 0.9
+
+
+def test_emphasis_keeps_the_mean_weight(data):
+    generator = torch.Generator().manual_seed(0)
+    latents, captions, weights = data.draw(4000, 0.25, generator, emphasis=5.0)
+    assert latents.shape[1:] == (4, 16, 16) and latents.dtype == torch.float32
+    assert abs(float(weights.mean()) - 1) < 0.05
+    assert abs(captions.count("") / 4000 - 0.25) < 0.03
+    assert torch.unique(weights).numel() == 2 and torch.isclose(weights.max() / weights.min(), torch.tensor(5.0))
+    assert torch.equal(data.draw(3, 0, generator)[2], torch.ones(3, 16, 16))
+
+
+def test_times_are_stratified():
+    times = logit_normal(1000, torch.Generator().manual_seed(1), spread=1.3)
+    expected = torch.special.ndtri((torch.arange(1000) + 0.5) / 1000) * 1.3
+    assert (torch.logit(times) - expected)[50:-50].abs().max() < 0.05
+    assert (times > 0).all() and (times < 1).all()
+
+
+@pytest.mark.parametrize("objective", [MiniSD, MiniFlow])
+def test_an_objective_learns_and_draws_by_step(vae, data, objective):
+    torch.manual_seed(0)
+    made = objective(vae, scenes=0)
+    made.data = data
+    made.batch = 8
+    first, again = (float(made.loss(0, torch.Generator().manual_seed(3))[0].detach()) for _ in range(2))
+    assert first == again
+    optimizer = torch.optim.Adam([p for m in made.modules.values() for p in m.parameters()], 1e-3)
+    for step in range(12):
+        optimizer.zero_grad()
+        made.loss(0, torch.Generator().manual_seed(step % 2))[0].backward()
+        optimizer.step()
+    assert float(made.loss(0, torch.Generator().manual_seed(0))[0].detach()) < 0.9 * first
+
+
+def test_mini_flow_loads_as_a_stable_diffusion_3_pipeline(vae, tmp_path):
+    from diffusers import StableDiffusion3Pipeline
+
+    torch.manual_seed(0)
+    made = MiniFlow(vae, scenes=0)
+    made.export(tmp_path / "flow")
+    pipeline = StableDiffusion3Pipeline.from_pretrained(tmp_path / "flow", torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    states, _, pooled, _ = pipeline.encode_prompt(["a red ball"], None, None)
+    with torch.no_grad():
+        for module in made.modules.values():
+            module.half().float()  # the file holds half precision
+        ours, ours_pooled = made.encode(["a red ball"], 256)
+    assert torch.allclose(states, ours, atol=1e-5) and torch.allclose(pooled, ours_pooled, atol=1e-5)
+    sampled = models.load(str(tmp_path / "flow")).sample("a red ball", steps=2, seed=0)
+    assert sampled.images.shape == (1, 3, 64, 64)
