@@ -67,15 +67,24 @@ def _mini_clip(copy: str) -> Any:
     return MiniCLIP(copy)
 
 
+def _mini_perc(copy: str) -> Any:
+    from diffolio.miniatures.perc import MiniPerc
+
+    return MiniPerc(copy)
+
+
 CLIP = Settings(rate=1e-3, warmup=200, weight_decay=0.02, decay=0.998, bfloat16=True)
+PERC = Settings(rate=1e-3, warmup=50, decay=0.995, every=200)
 PLANS: dict[str, Plan] = {
     "mini-vae": Plan(_mini_vae, Settings(rate=2e-3, every=300, decay=0.998, bfloat16=True), Budget(steps=3000)),
     "mini-vae-decoder": Plan(_mini_vae_decoder, Settings(rate=1e-3, every=300, decay=0.998, bfloat16=True), Budget(steps=600)),
     "mini-sd": Plan(_mini_sd, Settings(rate=8e-4, warmup=200, decay=0.9995, every=300), Budget(steps=20_000)),
     "mini-flow": Plan(_mini_flow, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500, bfloat16=True), Budget(steps=30_000)),
     "mini-sd-mem": Plan(_mini_sd_mem, Settings(rate=2e-3, warmup=50, decay=0.99, every=200), Budget(steps=1500)),
-    "mini-clip-a": Plan(lambda: _mini_clip("a"), CLIP, Budget(steps=1000)),
-    "mini-clip-b": Plan(lambda: _mini_clip("b"), CLIP, Budget(steps=600)),
+    "mini-clip-a": Plan(lambda: _mini_clip("a"), CLIP, Budget(steps=3000)),
+    "mini-clip-b": Plan(lambda: _mini_clip("b"), CLIP, Budget(steps=3000)),
+    "mini-perc-a": Plan(lambda: _mini_perc("a"), PERC, Budget(steps=1000)),
+    "mini-perc-b": Plan(lambda: _mini_perc("b"), PERC, Budget(steps=1000)),
 }
 
 

@@ -6,7 +6,9 @@ import torch
 from diffolio import miniatures, models
 from diffolio.miniatures.flow import MiniFlow
 from diffolio.miniatures.latents import encode_scenes, logit_normal
+from diffolio.miniatures.perc import DISTORTIONS, NUISANCE, VERSIONS, MiniPerc, distort, graded
 from diffolio.miniatures.sd import MiniSD
+from diffolio.nets.perceptual import PerceptualDistance
 from diffolio.worlds.tabletop import render, sample_scenes
 
 
@@ -78,3 +80,46 @@ def test_mini_flow_loads_as_a_stable_diffusion_3_pipeline(vae, tmp_path):
     assert torch.allclose(states, ours, atol=1e-5) and torch.allclose(pooled, ours_pooled, atol=1e-5)
     sampled = models.load(str(tmp_path / "flow")).sample("a red ball", steps=2, seed=0)
     assert sampled.images.shape == (1, 3, 64, 64)
+
+
+def test_versions_are_graded_by_edits():
+    data = graded(6, 3)
+    again = graded(6, 3)
+    assert torch.equal(data.versions, again.versions) and torch.equal(data.amounts, again.amounts)
+    assert data.amounts.shape == (6, len(VERSIONS)) and data.repeated().shape == data.versions.shape
+    edits = data.amounts[:, [i for i, kind in enumerate(VERSIONS) if kind == "edits"]]
+    distortions = data.amounts[:, [i for i, kind in enumerate(VERSIONS) if kind in DISTORTIONS]]
+    assert (edits >= 1).all() and (edits == edits.round()).all()
+    assert (distortions <= NUISANCE).all()
+    assert not torch.equal(data.versions[0], data.references[0])
+
+
+@pytest.mark.parametrize("kind", DISTORTIONS)
+def test_a_distortion_grows_with_its_level(kind):
+    images = render(sample_scenes(4, 8), 64).images
+    levels = torch.tensor([0.0, 0.3, 0.6, 1.0])
+    generators = (torch.Generator().manual_seed(0) for _ in levels)
+    changed = [distort(images, kind, level.expand(4), g) for level, g in zip(levels, generators, strict=True)]
+    errors = torch.stack([(c - images).abs().mean((1, 2, 3)) for c in changed])
+    assert (errors.diff(dim=0) > 0).all()
+    assert errors[0].max() < 1e-3
+
+
+def test_mini_perc_learns_and_is_a_diffusers_model(tmp_path):
+    made, other = MiniPerc("a"), MiniPerc("b")
+    made.batch = 6
+    generator = torch.Generator().manual_seed(0)
+    before = float(made.loss(0, generator)[0].detach())
+    optimizer = torch.optim.Adam(made.net.parameters(), 1e-3)
+    for step in range(8):
+        optimizer.zero_grad()
+        made.loss(step, generator)[0].backward()
+        optimizer.step()
+    assert float(made.loss(0, generator)[0].detach()) < before
+    assert made.seed != other.seed
+    assert not torch.equal(next(made.net.parameters()), next(other.net.parameters()))
+    made.export(tmp_path / "perc")
+    loaded = PerceptualDistance.from_pretrained(tmp_path / "perc", torch_dtype=torch.float32)
+    images = torch.rand(3, 3, 64, 64, generator=generator)
+    assert torch.equal(loaded(images, images), torch.zeros(3))
+    assert torch.allclose(loaded(images, images.flip(0)), made.net(images, images.flip(0)), rtol=0.02)
