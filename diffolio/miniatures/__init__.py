@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -61,5 +62,12 @@ def portable(place: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
+    facts = path.stat()
+    return _hash(path, facts.st_mtime_ns, facts.st_size)
+
+
+@functools.cache
+def _hash(path: Path, modified: int, size: int) -> str:
+    """Weights are asked for by many claims in one command; they are read once unless they change."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,8 @@ from torch import Tensor
 from diffolio.errors import BadInput, Unsupported
 from diffolio.models.condition import Arguments, Condition
 from diffolio.models.text import Reader
+from diffolio.models.vae import Autoencoder, Codec, Pixels
+from diffolio.process.sampling import noise, sample
 
 
 class Architecture:
@@ -54,6 +56,16 @@ class Architecture:
     def largest(self, pipeline: Any) -> int | None:
         """The longest side in pixels, where the architecture has a limit."""
         return None
+
+    def codec(self, pipeline: Any) -> Codec:
+        """What stands between pictures and what the denoiser sees."""
+        return Autoencoder(pipeline.vae, pipeline.vae_scale_factor)
+
+    def run(self, pipeline: Any, *, tell: Any, arguments: dict[str, Any], **options: Any) -> Tensor:
+        """Sample through the pipeline's own call: latents (B, C, h, w). ``tell(done, steps)`` is called after every step."""
+        if tell is not None:
+            arguments = arguments | self.progress(tell, options["num_inference_steps"])
+        return pipeline(**arguments, **options, output_type="latent").images
 
     def progress(self, tell: Any, steps: int) -> dict[str, Any]:
         """Arguments that make the pipeline call ``tell(done, steps)`` after every step."""
@@ -183,7 +195,49 @@ class StableDiffusion3(Architecture):
         return int(pipeline.transformer.config.pos_embed_max_size * pipeline.patch_size * pipeline.vae_scale_factor)
 
 
-ARCHITECTURES: tuple[Architecture, ...] = (StableDiffusion(), StableDiffusionXL(), PixArt(), StableDiffusion3())
+class UnconditionalPixels(Architecture):
+    """A UNet on pixels without text (DDPM, DDIM): its prompts are empty, one a picture."""
+
+    name, family, denoiser = "pixels", "unet", "unet"
+    pipelines = ("DDPMPipeline", "DDIMPipeline")
+
+    def readers(self, pipeline: Any) -> list[Reader]:
+        return []
+
+    def rows(self, pipeline: Any, prompts: list[str], negative: list[str] | None, guided: bool) -> dict[str, Arguments]:
+        if any(prompts) or any(negative or []):
+            raise BadInput("this model reads no text: give an empty prompt for each picture")
+        return _guided_rows({}, {}, guided)
+
+    def call(self, condition: Condition, guided: bool) -> dict[str, Any]:
+        return {}
+
+    def multiple(self, pipeline: Any) -> int:
+        return int(2 ** (len(pipeline.unet.config.block_out_channels) - 1))
+
+    def codec(self, pipeline: Any) -> Codec:
+        return Pixels(pipeline.unet.config.in_channels)
+
+    def run(self, pipeline: Any, *, tell: Any, arguments: dict[str, Any], **options: Any) -> Tensor:
+        """These pipelines take no initial noise and give no tensor back, so that the loop is ours."""
+        unet, steps, latents = pipeline.unet, options["num_inference_steps"], options["latents"]
+        if latents is None:
+            shape = (len(options["generator"]), unet.config.in_channels, options["height"], options["width"])
+            latents = noise(shape, options["generator"], device=unet.device, dtype=unet.dtype)
+
+        def after(step: int, t: Tensor, x: Tensor) -> None:
+            if tell is not None:
+                tell(step + 1, steps)
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            return unet(x, t, return_dict=False)[0]
+
+        return sample(denoise, latents, pipeline.scheduler, steps, options["generator"], after=after)
+
+
+ARCHITECTURES: tuple[Architecture, ...] = (
+    StableDiffusion(), StableDiffusionXL(), PixArt(), StableDiffusion3(), UnconditionalPixels(),
+)  # fmt: skip
 
 
 def supported() -> list[str]:

@@ -16,7 +16,6 @@ from diffolio.errors import BadInput, NotFinite, Unsupported
 from diffolio.models.architectures import architecture_of, check_size
 from diffolio.models.condition import Condition
 from diffolio.models.text import listed, one_each, quiet_truncation, token_span, warn_if_cut
-from diffolio.models.vae import Autoencoder
 from diffolio.process.guidance import combine
 from diffolio.process.prediction import Prediction, alpha_sigma, kind_of
 from diffolio.process.sampling import generators
@@ -39,7 +38,7 @@ class Model:
     """Encode, decode, condition, predict, sample. ``reports`` is where techniques leave what they have to tell.
 
     ``factor`` is pixels per latent cell, ``channels`` those of the latents, ``default_size`` pixels. The pipeline is used as it
-    is: nothing in it is replaced. Unsupported for a pipeline that is not text-to-image of a known architecture.
+    is: nothing in it is replaced. Unsupported for a pipeline that is not of a known architecture.
     """
 
     def __init__(self, pipeline: Any, name: str = "", guidance_scale: float | None = None) -> None:
@@ -49,16 +48,16 @@ class Model:
         self.architecture = self._architecture.name
         self.kinds = self._architecture.kinds
         self.reports: dict[str, Any] = {}
-        self._autoencoder = Autoencoder(pipeline.vae)
-        self.factor: int = pipeline.vae_scale_factor
-        self.channels: int = pipeline.vae.config.latent_channels
+        self._codec = self._architecture.codec(pipeline)
+        self.factor, self.channels = self._codec.factor, self._codec.channels
         if self.denoiser.config.in_channels != self.channels:
             raise Unsupported(
                 f"{self.name}: its denoiser takes {self.denoiser.config.in_channels} channels and its latents have {self.channels}; "
                 "models that also read a mask or a picture are not supported"
             )
         call = inspect.signature(type(pipeline).__call__).parameters
-        self.guidance_scale = float(call["guidance_scale"].default if guidance_scale is None else guidance_scale)
+        own = call["guidance_scale"].default if "guidance_scale" in call else 1.0
+        self.guidance_scale = float(own if guidance_scale is None else guidance_scale)
         self._can_guide = "negative_prompt" in call
         self._seams: Seams | None = None
 
@@ -114,11 +113,11 @@ class Model:
 
         The posterior's mean, or a sample of it. Gradients pass. BadInput for another shape, range or an odd size.
         """
-        return self._autoencoder.encode(images, self.factor, sample, generator)
+        return self._codec.encode(images, sample, generator)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) -> pictures (B, 3, H, W), clamped to [0, 1] unless the latents carry a gradient, which passes."""
-        return self._autoencoder.decode(latents)
+        return self._codec.decode(latents)
 
     def condition(
         self, prompts: str | Sequence[str], negative: Negative = None, *, height: int | None = None, width: int | None = None
@@ -215,13 +214,11 @@ class Model:
             self._check_latents(latents, n)
         height, width = self._size(height, width, latents)
         arguments = self._architecture.call(condition, guided)
-        if progress is not None:
-            arguments |= self._architecture.progress(progress, steps)
         with self._naming_rows(("uncond", "cond") if guided else ("cond",), scale), self._stopping() as ended:
-            ended.latents = self.pipeline(
-                **arguments, num_inference_steps=steps, guidance_scale=scale, height=height, width=width,
-                generator=generators(seed, n), latents=latents, output_type="latent",
-            ).images  # fmt: skip
+            ended.latents = self._architecture.run(
+                self.pipeline, tell=progress, arguments=arguments, num_inference_steps=steps, guidance_scale=scale,
+                height=height, width=width, generator=generators(seed, n), latents=latents,
+            )  # fmt: skip
         with torch.no_grad():
             images = self.decode(ended.latents)
         if not bool(torch.isfinite(images).all()):

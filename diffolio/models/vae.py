@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,16 +14,44 @@ from diffolio.errors import BadInput, Unsupported
 DECODED_AT_ONCE = 2**22  # pixels; what is more is decoded in parts, which bounds the memory
 
 
+class Codec(Protocol):
+    """Between pictures (B, 3, H, W) in [0, 1] and what a denoiser sees: ``channels`` at one cell per ``factor`` pixels."""
+
+    factor: int
+    channels: int
+
+    def encode(self, images: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor: ...
+
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+class Pixels:
+    """For denoisers that work on pixels: [0, 1] becomes [-1, 1]."""
+
+    factor = 1
+
+    def __init__(self, channels: int) -> None:
+        self.channels = channels
+
+    def encode(self, images: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
+        check_images(images)
+        return images * 2 - 1
+
+    def decode(self, latents: Tensor) -> Tensor:
+        images = latents * 0.5 + 0.5
+        return images if latents.requires_grad else images.clamp(0, 1)
+
+
 class Autoencoder:
     """An AutoencoderKL between pictures in [0, 1] and latents (z - shift) * scale."""
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: Any, factor: int) -> None:
         if type(vae).__name__ != "AutoencoderKL":
             raise Unsupported(f"the pipeline's VAE is a {type(vae).__name__}; supported is AutoencoderKL")
-        self.vae = vae
+        self.vae, self.factor, self.channels = vae, factor, int(vae.config.latent_channels)
 
-    def encode(self, images: Tensor, factor: int, sample: bool, generator: torch.Generator | None) -> Tensor:
-        check_images(images, factor)
+    def encode(self, images: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
+        check_images(images, self.factor)
         with _float32_where_needed(self.vae) as dtype:
             posterior = self.vae.encode((images * 2 - 1).to(self.vae.device, dtype)).latent_dist
             z = posterior.sample(generator) if sample else posterior.mean

@@ -105,4 +105,4 @@ def test_bad_pictures(images: torch.Tensor, need: str) -> None:
 
 def test_other_autoencoders_are_refused() -> None:
     with pytest.raises(Unsupported, match="AutoencoderKL"):
-        Autoencoder(torch.nn.Identity())
+        Autoencoder(torch.nn.Identity(), 8)

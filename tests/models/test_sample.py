@@ -207,11 +207,12 @@ def test_not_a_number_is_an_error() -> None:
 
 
 def test_other_pipelines_are_refused_with_what_is_supported() -> None:
-    from diffusers import DDPMPipeline, StableDiffusionImg2ImgPipeline
+    from diffusers import PNDMScheduler, StableDiffusionImg2ImgPipeline
+    from diffusers.pipelines import ConsistencyModelPipeline
 
     sd = tiny_sd()
-    with pytest.raises(Unsupported, match=r"DDPMPipeline is not supported.*StableDiffusionXLPipeline"):
-        Model(DDPMPipeline(sd.unet, sd.scheduler))
+    with pytest.raises(Unsupported, match=r"ConsistencyModelPipeline is not supported.*StableDiffusionXLPipeline"):
+        Model(ConsistencyModelPipeline(sd.unet, PNDMScheduler()))
     with pytest.raises(Unsupported, match="StableDiffusionImg2ImgPipeline"):
         Model(StableDiffusionImg2ImgPipeline(**sd.components, requires_safety_checker=False))
 
