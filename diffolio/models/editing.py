@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffolio.errors import BadInput
 from diffolio.models.condition import Condition
+from diffolio.process.interpolation import slerp
 from diffolio.seams.prompt_to_prompt import Alignment
 
 if TYPE_CHECKING:
@@ -62,18 +63,6 @@ def source_as_null(model: Model, sources: Sequence[str], targets: Sequence[str],
         return slerp(start, uncond, interpolation) if interpolation > 0 else start
 
     return condition.with_row("uncond", **_paired(null, condition["cond"], condition["uncond"]))
-
-
-def slerp(start: Tensor, end: Tensor, share: float) -> Tensor:
-    """Spherical interpolation sample by sample, (B, ...); straight where the two have the same direction, or one has none."""
-    a, b = start.flatten(1).double(), end.flatten(1).double()
-    cosine = torch.nn.functional.cosine_similarity(a, b, dim=1)[:, None]
-    angle = cosine.clamp(-1, 1).acos()
-    bent = (cosine.abs() < 1 - 1e-9) & (a.norm(dim=1) > 0)[:, None] & (b.norm(dim=1) > 0)[:, None]
-    sine = torch.where(bent, angle.sin(), torch.ones_like(angle))
-    first = torch.where(bent, ((1 - share) * angle).sin() / sine, torch.full_like(angle, 1 - share))
-    second = torch.where(bent, (share * angle).sin() / sine, torch.full_like(angle, share))
-    return (first * a + second * b).reshape(start.shape).to(start)
 
 
 def _paired(change: Callable[[Tensor, Tensor], Tensor], first: Any, second: Any) -> Any:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from diffolio.errors import BadInput, UnknownName
-from diffolio.models.editing import aligned, sequence_length, slerp, source_as_null, token_ids, word_mask
+from diffolio.models.editing import aligned, sequence_length, source_as_null, token_ids, word_mask
+from diffolio.process.interpolation import slerp
 from diffolio.seams import AttentionBank
 from diffolio.seams.prompt_to_prompt import Alignment, PromptToPrompt, align, common_subsequence
 from tests.models.tiny import tiny_model
