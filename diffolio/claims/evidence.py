@@ -8,16 +8,18 @@ import hashlib
 import importlib
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from diffolio import miniatures, registry
 from diffolio.claims.base import Claim, Outcome
-from diffolio.errors import BadInput, Unsupported
+from diffolio.errors import BadInput, Unsupported, unknown
 from diffolio.results import plain, versions
 
 PACKAGE = Path(__file__).parents[1]
+MINIATURES = "miniatures"
 
 
 def evidence_folder() -> Path:
@@ -26,13 +28,47 @@ def evidence_folder() -> Path:
     return checkout if (PACKAGE.parent / "pyproject.toml").exists() else PACKAGE / "_evidence"
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a claim is about: a method, or a bundled model (family "miniatures", no paper); ``code`` is what it is made of."""
+
+    name: str
+    family: str
+    paper: str | None = None
+    code: tuple[Path, ...] = ()
+
+    @property
+    def claim(self) -> Path:
+        return PACKAGE / "claims" / self.family / f"{self.name}.py"
+
+
+def subjects() -> dict[str, Subject]:
+    """Everything that may have a claim: the methods, then the bundled models that have one."""
+    found = {card.name: _of(card) for card in registry.cards().values()}
+    models = sorted(path.stem for path in (PACKAGE / "claims" / MINIATURES).glob("*.py") if path.stem != "__init__")
+    return found | {name: Subject(name, MINIATURES) for name in models}
+
+
+def subject(name: str) -> Subject:
+    """A method or a bundled model with a claim, by name; names may be written with - or _."""
+    known = subjects()
+    key = name.replace("-", "_")
+    if key not in known:
+        raise unknown("claim", name, known, hint="`diffolio claims` shows what is recorded.")
+    return known[key]
+
+
+def _of(card: registry.Card) -> Subject:
+    return Subject(card.name, card.family, card.paper, (card.path,))
+
+
 def claim_module(name: str) -> ModuleType:
-    """The claim module of a method."""
-    card = registry.card(name)
+    """The claim module of a method or of a bundled model."""
+    about = subject(name)
     try:
-        return importlib.import_module(f"diffolio.claims.{card.family}.{card.name}")
+        return importlib.import_module(f"diffolio.claims.{about.family}.{about.name}")
     except ModuleNotFoundError as error:
-        raise Unsupported(f"{card.name} has no claim yet: add diffolio/claims/{card.family}/{card.name}.py") from error
+        raise Unsupported(f"{about.name} has no claim yet: add diffolio/claims/{about.family}/{about.name}.py") from error
 
 
 def measure(name: str, *, retrain: bool = False) -> dict[str, Any]:
@@ -48,7 +84,7 @@ def measure(name: str, *, retrain: bool = False) -> dict[str, Any]:
     # The headline figure decides together with every other row that was given a bar beforehand.
     holds = all(row["holds"] for row in measured if row["holds"] is not None)
     return {
-        "method": claim.method, "paper": registry.card(name).paper, "world": claim.world, "model": claim.model,
+        "method": claim.method, "paper": subject(name).paper, "world": claim.world, "model": claim.model,
         "paper_says": claim.paper_says, "holds": holds, "rows": measured, "seeds": outcome.seeds, "notes": outcome.notes,
         "details": outcome.details, "seconds": round(seconds, 1), "recorded": time.strftime("%Y-%m-%d"),
         "versions": versions(), "fingerprint": fingerprint(name), "picture": outcome.picture,
@@ -57,15 +93,15 @@ def measure(name: str, *, retrain: bool = False) -> dict[str, Any]:
 
 def record(name: str, found: dict[str, Any]) -> list[Path]:
     """Write a claim's record and picture under the evidence folder."""
-    card = registry.card(name)
-    folder = evidence_folder() / card.family
+    about = subject(name)
+    folder = evidence_folder() / about.family
     picture = found.pop("picture", None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{card.name}.json"]
+        paths = [folder / f"{about.name}.json"]
         found["picture"] = None
         if picture is not None:
-            paths.append(folder / f"{card.name}.png")
+            paths.append(folder / f"{about.name}.png")
             picture.save(paths[-1], optimize=True)
             found["picture"] = paths[-1].name
         paths[0].write_text(json.dumps(plain(found), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -75,9 +111,9 @@ def record(name: str, found: dict[str, Any]) -> list[Path]:
 
 
 def load_evidence(name: str) -> dict[str, Any] | None:
-    """The recorded evidence of a method, or None; ``stale`` tells whether code or weights changed since."""
-    card = registry.card(name)
-    path = evidence_folder() / card.family / f"{card.name}.json"
+    """The recorded evidence of a method or bundled model, or None; ``stale``: code or weights changed since."""
+    about = subject(name)
+    path = evidence_folder() / about.family / f"{about.name}.json"
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -87,27 +123,26 @@ def load_evidence(name: str) -> dict[str, Any] | None:
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row a method with evidence: the headline, flat, with the other rows under "more"."""
+    """One row a subject with evidence: the headline, flat, with the other rows under "more"."""
     table = []
-    for name in registry.cards():
+    for name, about in subjects().items():
         found = load_evidence(name)
         if found is None:
             continue
         head = {key: value for key, value in found["rows"][0].items() if key != "holds"}
         kept = {key: found[key] for key in ("method", "paper_says", "holds", "seconds", "model", "world", "stale", "recorded")}
-        table.append({**head, **kept, "more": found["rows"][1:]})
+        table.append({**head, **kept, "family": about.family, "more": found["rows"][1:]})
     return table
 
 
 def fingerprint(name: str) -> str:
     """A hash of the method's and the claim's code (not of comments, docstrings or layout) and of the weights they use."""
-    card = registry.card(name)
+    about = subject(name)
     digest = hashlib.sha256()
-    claim_path = PACKAGE / "claims" / card.family / f"{card.name}.py"
-    for path in (card.path, claim_path):
+    for path in (*about.code, about.claim):
         if path.exists():
             digest.update(_code(path).encode())
-    claim = _claim_of(claim_path)
+    claim = _claim_of(about.claim)
     for weights in sorted({claim.model, *claim.weights}) if claim else ():
         digest.update(
             json.dumps(miniatures.checksums(weights) if weights in miniatures.available() else {}, sort_keys=True).encode()

@@ -1,0 +1,1 @@
+"""Claims of the bundled models: how good each is by the reader of its world."""
