@@ -73,13 +73,13 @@ def _mini_perc(copy: str) -> Any:
     return MiniPerc(copy)
 
 
-CLIP = Settings(rate=1e-3, warmup=200, weight_decay=0.02, decay=0.998, bfloat16=True)
-PERC = Settings(rate=1e-3, warmup=50, decay=0.995, every=200)
+CLIP = Settings(rate=1e-3, warmup=200, weight_decay=0.02, decay=0.998)
+PERC = Settings(rate=1e-3, warmup=50, decay=0.995, every=200, bfloat16=True)
 PLANS: dict[str, Plan] = {
     "mini-vae": Plan(_mini_vae, Settings(rate=2e-3, every=300, decay=0.998, bfloat16=True), Budget(steps=3000)),
     "mini-vae-decoder": Plan(_mini_vae_decoder, Settings(rate=1e-3, every=300, decay=0.998, bfloat16=True), Budget(steps=600)),
     "mini-sd": Plan(_mini_sd, Settings(rate=8e-4, warmup=200, decay=0.9995, every=300), Budget(steps=20_000)),
-    "mini-flow": Plan(_mini_flow, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500, bfloat16=True), Budget(steps=30_000)),
+    "mini-flow": Plan(_mini_flow, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500), Budget(steps=30_000)),
     "mini-sd-mem": Plan(_mini_sd_mem, Settings(rate=2e-3, warmup=50, decay=0.99, every=200), Budget(steps=1500)),
     "mini-clip-a": Plan(lambda: _mini_clip("a"), CLIP, Budget(steps=3000)),
     "mini-clip-b": Plan(lambda: _mini_clip("b"), CLIP, Budget(steps=3000)),
