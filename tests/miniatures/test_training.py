@@ -7,7 +7,9 @@ from diffolio import miniatures, models
 from diffolio.miniatures.flow import MiniFlow
 from diffolio.miniatures.latents import encode_scenes, logit_normal
 from diffolio.miniatures.perc import DISTORTIONS, NUISANCE, VERSIONS, MiniPerc, distort, graded
+from diffolio.miniatures.pixel import MiniPixel, pictures
 from diffolio.miniatures.sd import MiniSD
+from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.nets.perceptual import PerceptualDistance
 from diffolio.worlds.tabletop import render, sample_scenes
 
@@ -123,3 +125,22 @@ def test_mini_perc_learns_and_is_a_diffusers_model(tmp_path):
     images = torch.rand(3, 3, 64, 64, generator=generator)
     assert torch.equal(loaded(images, images), torch.zeros(3))
     assert torch.allclose(loaded(images, images.flip(0)), made.net(images, images.flip(0)), rtol=0.02)
+
+
+def test_mini_pixel_learns_and_samples_as_a_ddpm_pipeline(tmp_path):
+    torch.manual_seed(0)
+    made = MiniPixel(n=48)
+    assert made.data.shape == (48, 3, 32, 32) and made.data.dtype == torch.uint8
+    assert torch.equal(made.data, (pictures(48, TRAIN_SEED * 11) * 255).round().byte())
+    made.batch = 8
+    first = float(made.loss(0, torch.Generator().manual_seed(3))[0].detach())
+    optimizer = torch.optim.Adam(made.unet.parameters(), 1e-3)
+    for step in range(8):
+        optimizer.zero_grad()
+        made.loss(0, torch.Generator().manual_seed(step % 2))[0].backward()
+        optimizer.step()
+    assert float(made.loss(0, torch.Generator().manual_seed(0))[0].detach()) < 0.9 * first
+    made.export(tmp_path / "pixel")
+    model = models.load(str(tmp_path / "pixel"))
+    assert model.architecture == "pixels"
+    assert model.sample(["", ""], steps=2).images.shape == (2, 3, 32, 32)
