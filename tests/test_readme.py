@@ -30,3 +30,13 @@ def test_nothing_is_left_to_fill_in():
     assert not re.findall(r"@[A-Z]+@", README)
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (Path(__file__).parents[1] / picture).exists()
+
+
+def test_every_papers_command_exists():
+    from diffolio.cli.papers import papers
+
+    known = {command.name or command.callback.__name__ for command in papers.registered_commands}
+    known |= {group.name for group in papers.registered_groups}
+    named = set(re.findall(r"^(?:\$ )?diffolio papers (\w+)", README, flags=re.M))
+    assert len(named) > 8
+    assert named <= known, named - known

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from diffolio.cli.papers import papers
 from diffolio.errors import BadInput, DiffolioError
 
 app = typer.Typer(help="A digest of diffusion papers that you can run.", no_args_is_help=True, add_completion=False)
+app.add_typer(papers, name="papers")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
@@ -22,12 +24,12 @@ def main() -> None:
     """Run the command line; a DiffolioError is told in one line, without a trace."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)  # of typer.Exit, which is not raised here
+        if isinstance(status, int) and status:
+            sys.exit(status)
     except DiffolioError as error:
         typer.secho(f"diffolio: {error}", err=True, fg="red")
         sys.exit(2)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         typer.secho("diffolio: interrupted", err=True, fg="red")
         sys.exit(130)

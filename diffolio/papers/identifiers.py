@@ -54,6 +54,8 @@ def parse_id(text: str) -> PaperId:
 
     Raises BadInput with the reason when any part of the text is not understood; nothing is read halfway.
     """
+    if plain := _NEW.fullmatch(text):
+        return PaperId(_new(text, *plain.groups()))
     given = text.strip()
     rest = unquote(given).split("?")[0].split("#")[0].rstrip("/").strip()
     while (prefix := _PREFIX.match(rest)) and prefix.end():

@@ -65,7 +65,7 @@ class Record:
     versions: tuple[Version, ...] = ()
     withdrawn: bool = False
     announced: str | None = None  # new, cross, replace, replace-cross: RSS only
-    retrieved: str | None = None
+    retrieved: str | None = None  # when the source said it (its datestamp, response or issue date), never an import's clock
     extra: dict[str, Any] = field(default_factory=dict)  # what the source says beyond this
 
 
