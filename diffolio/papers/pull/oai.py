@@ -143,11 +143,13 @@ def _author(element: Element) -> Author:
 
 
 def _version(element: Element) -> Version:
-    told = {child.tag.rpartition("}")[2]: (child.text or "").strip() or None for child in element}
+    told: dict[str, str | None] = {}
+    for child in element:
+        told[child.tag.rpartition("}")[2]] = child.text
     number = element.get("version", "").lstrip("v")
     if not (number.isascii() and number.isdigit()):
         raise BadInput(f"a version called {element.get('version')!r}: expected one like v2")
-    return Version(int(number), stamp(told.get("date")), source_type=told.get("source_type"), size=told.get("size"))
+    return Version(int(number), stamp(told.get("date")), None, None, told.get("source_type") or None, told.get("size") or None)
 
 
 def _accents(text: str) -> str:

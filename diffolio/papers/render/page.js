@@ -56,21 +56,21 @@
     headings.set(heading, (headings.get(heading) ?? 0) + 1);
     papers.push({ el, heading, ...el.dataset, runs: "runs" in el.dataset, place: papers.length, categories: el.dataset.categories.split(" ") });
   }
-  // Folding thousands of abstracts takes a moment: it is done before the first key, in idle time.
+  // Folding thousands of abstracts takes a moment: it is done in small parts before the first key.
   function index(paper) {
     if (paper.front !== undefined) return;
-    const text = (selector) => paper.el.querySelector(selector)?.textContent ?? "";
-    paper.title = fold(text("h3"));
-    paper.front = `${paper.title} ${fold(text(".by"))} ${paper.el.id.toLowerCase()}`;
-    paper.body = fold(text(".abstract p"));
+    const [title, by, abstract] = ["h3", ".by", ".abstract"].map((name) => [...paper.el.children].find((child) => child.matches(name)));
+    paper.parts = [title.firstElementChild, by, abstract?.lastElementChild].filter(Boolean);
+    paper.title = fold(title.textContent);
+    paper.front = `${paper.title} ${fold(by?.textContent ?? "")} ${paper.el.id.toLowerCase()}`;
+    paper.body = fold(abstract?.lastElementChild.textContent ?? "");
   }
   let indexed = 0;
-  const idle = window.requestIdleCallback ?? ((call) => setTimeout(() => call({ timeRemaining: () => 0 }), 1));
-  idle(function some(deadline) {
-    // A busy machine is never idle: some are done all the same.
-    for (let n = 0; indexed < papers.length && (n < 50 || deadline.timeRemaining() > 1); n++) index(papers[indexed++]);
-    if (indexed < papers.length) idle(some, { timeout: 50 });
-  }, { timeout: 50 });
+  (function some() {
+    const until = performance.now() + 12;
+    while (indexed < papers.length && performance.now() < until) index(papers[indexed++]);
+    if (indexed < papers.length) setTimeout(some, 4);
+  })();
 
   const q = at("q"), status = at("status"), none = at("none"), unfold = at("unfold");
   const value = (id) => at(id)?.value ?? "";
@@ -160,7 +160,7 @@
     const ranges = [];
     for (const paper of papers) {
       if (paper.el.hidden) continue;
-      for (const part of paper.el.querySelectorAll("h3 a, .by, .abstract p")) {
+      for (const part of paper.parts) {
         const node = part.firstChild, text = node?.nodeType === 3 ? node.data.toLowerCase() : "";
         if (node && text.length === node.data.length) for (const word of words) for (let i = text.indexOf(word); i >= 0; i = text.indexOf(word, i + word.length)) {
           ranges.push(new StaticRange({ startContainer: node, startOffset: i, endContainer: node, endOffset: i + word.length }));
@@ -187,7 +187,7 @@
     if (!location.hash.includes("=")) {
       const named = at(decodeURIComponent(location.hash.slice(1)));
       extend(named?.matches("article") ? Infinity : limit);
-      named?.scrollIntoView();
+      named?.scrollIntoView({ behavior: "instant" });
       return;
     }
     const told = new URLSearchParams(location.hash.slice(1));
