@@ -218,7 +218,7 @@ class Polite:
 
     def _body(self, answer: httpx.Response) -> bytes:
         parts, size, deadline = [], 0, time.monotonic() + 10 * self.stall
-        for part in answer.iter_bytes(1 << 16):
+        for part in answer.iter_bytes():  # a chunk size would hold drops back until they fill one, and the deadline with them
             parts.append(part)
             size += len(part)
             if size > self.largest:

@@ -47,6 +47,7 @@ CONTRAST = """() => {
 }"""
 HEADINGS = "all => all.filter(h => !h.hidden).map(h => h.innerText)"
 OUTLINE = "(({outlineStyle, outlineWidth}) => [outlineStyle, parseFloat(outlineWidth)])(getComputedStyle(document.activeElement))"
+NOW = "[...document.querySelectorAll('article')].filter(a => a.checkVisibility()).map(a => a.id.split('v')[0])"
 SHOWN = "all => all.filter(a => a.checkVisibility()).map(a => a.id)"
 
 
@@ -98,7 +99,7 @@ def test_search_finds_in_title_authors_and_abstract(page) -> None:  # type: igno
         "author 499": ["2403.11111"], "图像": ["2403.09999"], "2403.06666": ["2403.06666"], "nothing has this": [],
     }.items():  # fmt: skip
         page.fill("#q", text)
-        page.wait_for_function("n => [...document.querySelectorAll('article')].filter(a => !a.hidden).length === n", arg=len(ids))
+        page.wait_for_function(f"ids => JSON.stringify({NOW}) === JSON.stringify(ids)", arg=ids)
         assert shown(page) == ids
         assert page.inner_text("#status") == f"{len(ids)} of 7 papers"
     assert page.is_visible("#none")
@@ -207,6 +208,7 @@ def test_the_colours_are_kept(browser, file: Path) -> None:  # type: ignore[no-u
     for page in opened(browser, file, color_scheme="light"):
         before = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         page.click("#theme")
+        page.wait_for_timeout(300)  # the browser hands what a page keeps to its disk a moment later
         page.reload()
         assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") != before
         assert page.inner_text("#theme") == "Light"
