@@ -37,12 +37,12 @@ def tokenizer(words: list[str] | None = None) -> CLIPTokenizer:
 
 
 @functools.cache
-def t5_tokenizer() -> T5Tokenizer:
-    """T5's tokenizer (Unigram) over the world's words; any other text is spelled in letters."""
+def t5_tokenizer(words: tuple[str, ...] | None = None) -> T5Tokenizer:
+    """T5's tokenizer (Unigram) over ``words`` (the tabletop's); any other text is spelled in letters."""
     from transformers import T5Tokenizer
 
     letters = [chr(code) for code in range(33, 127)]
-    pieces = ["▁", *letters, *(f"▁{word}" for word in vocabulary())]
+    pieces = ["▁", *letters, *(f"▁{word}" for word in words or vocabulary())]
     # Longer pieces are likelier, so that a known word is one token.
     scores = [(piece, -1.0 if len(piece) > 1 else -10.0) for piece in dict.fromkeys(pieces)]
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -100.0)]

@@ -1,11 +1,7 @@
-"""What differs between the pipelines: how text becomes arguments of the denoiser, and what the pipeline's call is given.
-
-Each architecture is one small class without state. A row is the denoiser's keyword arguments for one part of the guidance batch.
-"""
+"""The pipelines that a Model can hold; what is asked of each is said in ``architecture``."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,67 +10,12 @@ import torch
 from torch import Tensor
 
 from diffolio.errors import BadInput, Unsupported
+from diffolio.models.architecture import Architecture, guided_rows, named, sequence_length
 from diffolio.models.condition import Arguments, Condition
+from diffolio.models.latte import Latte
 from diffolio.models.text import Reader
-from diffolio.models.vae import Autoencoder, Codec, Pixels
+from diffolio.models.vae import Codec, Pixels
 from diffolio.process.sampling import noise, sample
-
-
-class Architecture:
-    """Common to all; ``pipelines`` are the diffusers classes it serves."""
-
-    name: str
-    pipelines: tuple[str, ...]
-    denoiser: str
-    family: str
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        return frozenset({self.family, self.name})
-
-    def readers(self, pipeline: Any) -> list[Reader]:
-        """The tokenizers, each with its limit and its place in the text sequence."""
-        tokenizer = pipeline.tokenizer
-        return [Reader(tokenizer, tokenizer.model_max_length, name="CLIP text encoder")]
-
-    def rows(self, pipeline: Any, prompts: list[str], negative: list[str] | None, guided: bool) -> dict[str, Arguments]:
-        """The rows that the pipeline itself would make; ``negative`` None is the pipeline's own null."""
-        raise NotImplementedError
-
-    def sized(self, pipeline: Any, row: Arguments, height: int, width: int) -> Arguments:
-        """The row for pictures of this size in pixels, where the denoiser is told the size."""
-        return row
-
-    def call(self, condition: Condition, guided: bool) -> dict[str, Any]:
-        """The condition as arguments of the pipeline's call."""
-        raise NotImplementedError
-
-    def multiple(self, pipeline: Any) -> int:
-        """Height and width in pixels must be multiples of this."""
-        return math.lcm(8, pipeline.vae_scale_factor)
-
-    def largest(self, pipeline: Any) -> int | None:
-        """The longest side in pixels, where the architecture has a limit."""
-        return None
-
-    def codec(self, pipeline: Any) -> Codec:
-        """What stands between pictures and what the denoiser sees."""
-        return Autoencoder(pipeline.vae, pipeline.vae_scale_factor)
-
-    def run(self, pipeline: Any, *, tell: Any, arguments: dict[str, Any], **options: Any) -> Tensor:
-        """Sample through the pipeline's own call: latents (B, C, h, w). ``tell(done, steps)`` is called after every step."""
-        if tell is not None:
-            arguments = arguments | self.progress(tell, options["num_inference_steps"])
-        return pipeline(**arguments, **options, output_type="latent").images
-
-    def progress(self, tell: Any, steps: int) -> dict[str, Any]:
-        """Arguments that make the pipeline call ``tell(done, steps)`` after every step."""
-
-        def on_step_end(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-            tell(step + 1, steps)
-            return values
-
-        return {"callback_on_step_end": on_step_end}
 
 
 class StableDiffusion(Architecture):
@@ -85,10 +26,10 @@ class StableDiffusion(Architecture):
 
     def rows(self, pipeline: Any, prompts: list[str], negative: list[str] | None, guided: bool) -> dict[str, Arguments]:
         cond, uncond = pipeline.encode_prompt(prompts, pipeline._execution_device, 1, guided, negative)
-        return _guided_rows({"encoder_hidden_states": cond}, {"encoder_hidden_states": uncond}, guided)
+        return guided_rows({"encoder_hidden_states": cond}, {"encoder_hidden_states": uncond}, guided)
 
     def call(self, condition: Condition, guided: bool) -> dict[str, Any]:
-        return _named(condition, guided, {"prompt_embeds": "encoder_hidden_states"})
+        return named(condition, guided, {"prompt_embeds": "encoder_hidden_states"})
 
 
 class StableDiffusionXL(Architecture):
@@ -105,7 +46,7 @@ class StableDiffusionXL(Architecture):
         cond, uncond, pooled, uncond_pooled = pipeline.encode_prompt(
             prompts, device=pipeline._execution_device, do_classifier_free_guidance=guided, negative_prompt=negative
         )
-        return _guided_rows(_with_pooled(cond, pooled), _with_pooled(uncond, uncond_pooled), guided)
+        return guided_rows(_with_pooled(cond, pooled), _with_pooled(uncond, uncond_pooled), guided)
 
     def sized(self, pipeline: Any, row: Arguments, height: int, width: int) -> Arguments:
         added, states = row["added_cond_kwargs"], row["encoder_hidden_states"]
@@ -116,7 +57,7 @@ class StableDiffusionXL(Architecture):
         return {**row, "added_cond_kwargs": {**added, "time_ids": ids.repeat(len(states), 1)}}
 
     def call(self, condition: Condition, guided: bool) -> dict[str, Any]:
-        arguments = _named(condition, guided, {"prompt_embeds": "encoder_hidden_states"})
+        arguments = named(condition, guided, {"prompt_embeds": "encoder_hidden_states"})
         arguments["pooled_prompt_embeds"] = condition["cond"]["added_cond_kwargs"]["text_embeds"]
         if guided:
             arguments["negative_pooled_prompt_embeds"] = condition["uncond"]["added_cond_kwargs"]["text_embeds"]
@@ -132,14 +73,14 @@ class PixArt(Architecture):
     pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
 
     def readers(self, pipeline: Any) -> list[Reader]:
-        return [Reader(pipeline.tokenizer, _sequence_length(pipeline), lower=True, name="T5 text encoder")]
+        return [Reader(pipeline.tokenizer, sequence_length(pipeline), lower=True, name="T5 text encoder")]
 
     def rows(self, pipeline: Any, prompts: list[str], negative: list[str] | None, guided: bool) -> dict[str, Arguments]:
         cond, mask, uncond, uncond_mask = pipeline.encode_prompt(
             prompts, do_classifier_free_guidance=guided, negative_prompt="" if negative is None else negative,
             device=pipeline._execution_device,
         )  # fmt: skip
-        return _guided_rows(_with_mask(cond, mask), _with_mask(uncond, uncond_mask), guided)
+        return guided_rows(_with_mask(cond, mask), _with_mask(uncond, uncond_mask), guided)
 
     def sized(self, pipeline: Any, row: Arguments, height: int, width: int) -> Arguments:
         if not pipeline.transformer.use_additional_conditions:
@@ -150,7 +91,7 @@ class PixArt(Architecture):
         return {**row, "added_cond_kwargs": {"resolution": resolution, "aspect_ratio": ratio}}
 
     def call(self, condition: Condition, guided: bool) -> dict[str, Any]:
-        given = _named(
+        given = named(
             condition, guided, {"prompt_embeds": "encoder_hidden_states", "prompt_attention_mask": "encoder_attention_mask"}
         )
         # The default for negative_prompt is "", which the pipeline does not take beside embeddings.
@@ -175,7 +116,7 @@ class StableDiffusion3(Architecture):
             Reader(t, clip_length, name="CLIP text encoder") for t in (pipeline.tokenizer, pipeline.tokenizer_2) if t is not None
         ]
         if pipeline.tokenizer_3 is not None and pipeline.text_encoder_3 is not None:
-            found.append(Reader(pipeline.tokenizer_3, _sequence_length(pipeline), start=clip_length, name="T5 text encoder"))
+            found.append(Reader(pipeline.tokenizer_3, sequence_length(pipeline), start=clip_length, name="T5 text encoder"))
         return found
 
     def rows(self, pipeline: Any, prompts: list[str], negative: list[str] | None, guided: bool) -> dict[str, Arguments]:
@@ -183,10 +124,10 @@ class StableDiffusion3(Architecture):
             prompts, None, None, device=pipeline._execution_device, do_classifier_free_guidance=guided, negative_prompt=negative
         )
         cond_row = {"encoder_hidden_states": cond, "pooled_projections": pooled}
-        return _guided_rows(cond_row, {"encoder_hidden_states": uncond, "pooled_projections": uncond_pooled}, guided)
+        return guided_rows(cond_row, {"encoder_hidden_states": uncond, "pooled_projections": uncond_pooled}, guided)
 
     def call(self, condition: Condition, guided: bool) -> dict[str, Any]:
-        return _named(condition, guided, {"prompt_embeds": "encoder_hidden_states", "pooled_prompt_embeds": "pooled_projections"})
+        return named(condition, guided, {"prompt_embeds": "encoder_hidden_states", "pooled_prompt_embeds": "pooled_projections"})
 
     def multiple(self, pipeline: Any) -> int:
         return int(pipeline.vae_scale_factor * pipeline.patch_size)
@@ -207,7 +148,7 @@ class UnconditionalPixels(Architecture):
     def rows(self, pipeline: Any, prompts: list[str], negative: list[str] | None, guided: bool) -> dict[str, Arguments]:
         if any(prompts) or any(negative or []):
             raise BadInput("this model reads no text: give an empty prompt for each picture")
-        return _guided_rows({}, {}, guided)
+        return guided_rows({}, {}, guided)
 
     def call(self, condition: Condition, guided: bool) -> dict[str, Any]:
         return {}
@@ -236,7 +177,7 @@ class UnconditionalPixels(Architecture):
 
 
 ARCHITECTURES: tuple[Architecture, ...] = (
-    StableDiffusion(), StableDiffusionXL(), PixArt(), StableDiffusion3(), UnconditionalPixels(),
+    StableDiffusion(), StableDiffusionXL(), PixArt(), StableDiffusion3(), UnconditionalPixels(), Latte(),
 )  # fmt: skip
 
 
@@ -267,18 +208,6 @@ def check_size(architecture: Architecture, pipeline: Any, height: int, width: in
             raise BadInput(f"size {width}x{height}: the longest side that this model has positions for is {largest}")
 
 
-def _guided_rows(cond: Arguments, uncond: Arguments, guided: bool) -> dict[str, Arguments]:
-    return {"uncond": uncond, "cond": cond} if guided else {"cond": cond}
-
-
-def _named(condition: Condition, guided: bool, names: dict[str, str]) -> dict[str, Any]:
-    """Pipeline arguments from row arguments, with the same for the negative row when guided."""
-    arguments = {theirs: condition["cond"][ours] for theirs, ours in names.items()}
-    if guided:
-        arguments |= {f"negative_{theirs}": condition["uncond"][ours] for theirs, ours in names.items()}
-    return arguments
-
-
 def _with_pooled(states: Tensor, pooled: Tensor) -> Arguments:
     return {"encoder_hidden_states": states, "added_cond_kwargs": {"text_embeds": pooled}}
 
@@ -286,8 +215,3 @@ def _with_pooled(states: Tensor, pooled: Tensor) -> Arguments:
 def _with_mask(states: Tensor, mask: Tensor) -> Arguments:
     unsized = {"resolution": None, "aspect_ratio": None}
     return {"encoder_hidden_states": states, "encoder_attention_mask": mask, "added_cond_kwargs": unsized}
-
-
-def _sequence_length(pipeline: Any) -> int:
-    """How many T5 tokens the pipeline reads unless told otherwise."""
-    return int(inspect.signature(type(pipeline).__call__).parameters["max_sequence_length"].default)

@@ -28,7 +28,8 @@ Negative = str | Sequence[str] | None
 
 @dataclass(frozen=True)
 class Sampled:
-    """Pictures (B, 3, H, W) in [0, 1] and the clean latents (B, C, h, w) that they were decoded from."""
+    """Pictures (B, 3, H, W) in [0, 1] and the clean latents (B, C, h, w) that they were decoded from; of a model of clips
+    (B, T, 3, H, W) and (B, C, T, h, w)."""
 
     images: Tensor
     latents: Tensor
@@ -37,8 +38,9 @@ class Sampled:
 class Model:
     """Encode, decode, condition, predict, sample. ``reports`` is where techniques leave what they have to tell.
 
-    ``factor`` is pixels per latent cell, ``channels`` those of the latents, ``default_size`` pixels. The pipeline is used as it
-    is: nothing in it is replaced. Unsupported for a pipeline that is not of a known architecture.
+    ``factor`` is pixels per latent cell, ``channels`` those of the latents, ``default_size`` pixels, ``frames`` the usual length
+    of a clip (None for pictures). The pipeline is used as it is: nothing in it is replaced. A model of clips takes and gives
+    (B, T, 3, H, W), its latents are (B, C, T, h, w). Unsupported for a pipeline that is not of a known architecture.
     """
 
     def __init__(self, pipeline: Any, name: str = "", guidance_scale: float | None = None) -> None:
@@ -50,6 +52,7 @@ class Model:
         self.reports: dict[str, Any] = {}
         self._codec = self._architecture.codec(pipeline)
         self.factor, self.channels = self._codec.factor, self._codec.channels
+        self.frames = self._architecture.frames(pipeline)
         if self.denoiser.config.in_channels != self.channels:
             raise Unsupported(
                 f"{self.name}: its denoiser takes {self.denoiser.config.in_channels} channels and its latents have {self.channels}; "
@@ -187,6 +190,7 @@ class Model:
         guidance_scale: float | None = None,
         height: int | None = None,
         width: int | None = None,
+        frames: int | None = None,
         latents: Tensor | None = None,
         negative: Negative = None,
         condition: Condition | None = None,
@@ -195,9 +199,9 @@ class Model:
         """Pictures of the prompts, through the pipeline's own call.
 
         Sample i draws from its own generator, seeded ``seed + i`` (or ``seed[i]``), so it does not depend on its batch.
-        ``latents`` (B, C, h, w) are the initial noise; ``condition`` takes the place of prompts; ``progress(done, steps)`` is
-        called after each step. BadInput for what cannot be sampled, NotFinite if the pictures are not finite. A prompt that is
-        too long is cut, with a DiffolioWarning that names the words.
+        ``frames`` is the length of clips; ``latents`` (B, C, h, w) are the initial noise; ``condition`` takes the place of
+        prompts; ``progress(done, steps)`` is called after each step. BadInput for what cannot be sampled, NotFinite if the
+        pictures are not finite. A prompt that is too long is cut, with a DiffolioWarning that names the words.
         """
         scale = self.guidance_scale if guidance_scale is None else float(guidance_scale)
         if steps < 1 or not math.isfinite(scale):
@@ -214,10 +218,11 @@ class Model:
             self._check_latents(latents, n)
         height, width = self._size(height, width, latents)
         arguments = self._architecture.call(condition, guided)
+        length = self._length(frames, latents)
         with self._naming_rows(("uncond", "cond") if guided else ("cond",), scale), self._stopping() as ended:
             ended.latents = self._architecture.run(
                 self.pipeline, tell=progress, arguments=arguments, num_inference_steps=steps, guidance_scale=scale,
-                height=height, width=width, generator=generators(seed, n), latents=latents,
+                height=height, width=width, generator=generators(seed, n), latents=latents, **length,
             )  # fmt: skip
         with torch.no_grad():
             images = self.decode(ended.latents)
@@ -265,11 +270,24 @@ class Model:
         check_size(self._architecture, self.pipeline, height, width)
         return height, width
 
+    def _length(self, frames: int | None, latents: Tensor | None) -> dict[str, int]:
+        """The clips' length as an option of the run; none for pictures."""
+        if self.frames is None:
+            if frames is not None:
+                raise BadInput(f"{frames} frames: {self.name} makes pictures, not clips; leave frames out")
+            return {}
+        given = self.frames if latents is None else latents.shape[2]
+        if (frames or given) != given and latents is not None:
+            raise BadInput(f"{frames} frames, but the latents are of {given}: leave frames out")
+        if (length := frames or given) != self.frames:
+            raise BadInput(f"{length} frames: {self.name} has positions in time for {self.frames}, no more and no fewer")
+        return {"frames": length}
+
     def _check_latents(self, latents: Tensor, n: int) -> None:
-        if latents.dim() != 4 or latents.shape[1] != self.channels or len(latents) != n:
-            raise BadInput(
-                f"latents of shape {tuple(latents.shape)}: {self.name} with {n} prompts takes ({n}, {self.channels}, h, w)"
-            )
+        cells = ("h", "w") if self.frames is None else ("T", "h", "w")
+        if latents.dim() != 2 + len(cells) or latents.shape[1] != self.channels or len(latents) != n:
+            wanted = ", ".join((str(n), str(self.channels), *cells))
+            raise BadInput(f"latents of shape {tuple(latents.shape)}: {self.name} with {n} prompts takes ({wanted})")
 
     def _naming_rows(self, rows: tuple[str, ...], guidance_scale: float | None) -> AbstractContextManager[None]:
         """Seams, where there are any, are told which rows the forwards hold."""

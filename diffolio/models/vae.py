@@ -15,7 +15,8 @@ DECODED_AT_ONCE = 2**22  # pixels; what is more is decoded in parts, which bound
 
 
 class Codec(Protocol):
-    """Between pictures (B, 3, H, W) in [0, 1] and what a denoiser sees: ``channels`` at one cell per ``factor`` pixels."""
+    """Between pictures (B, 3, H, W), or clips (B, T, 3, H, W), in [0, 1] and what a denoiser sees: ``channels`` at one cell per
+    ``factor`` pixels."""
 
     factor: int
     channels: int
@@ -88,6 +89,20 @@ class Autoencoder:
         if mean is None or std is None:
             return None, None
         return torch.tensor(mean).view(1, -1, 1, 1).to(like), torch.tensor(std).view(1, -1, 1, 1).to(like)
+
+
+class FrameByFrame(Autoencoder):
+    """An AutoencoderKL on the frames of clips: (B, T, 3, H, W) in [0, 1] and latents (B, C, T, h, w)."""
+
+    def encode(self, images: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
+        if images.dim() != 5 or images.shape[2] != 3:
+            raise BadInput(f"clips of shape {tuple(images.shape)}: give (B, T, 3, H, W)")
+        latents = super().encode(images.flatten(0, 1), sample, generator)
+        return latents.unflatten(0, images.shape[:2]).transpose(1, 2)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        frames = latents.transpose(1, 2)
+        return super().decode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
 
 def check_images(images: Tensor, factor: int = 1) -> None:

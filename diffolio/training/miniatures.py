@@ -55,6 +55,12 @@ def _mini_flow() -> Any:
     return MiniFlow(_vae())
 
 
+def _mini_video() -> Any:
+    from diffolio.miniatures.video import MiniVideo
+
+    return MiniVideo(_vae())
+
+
 def _mini_pixel() -> Any:
     from diffolio.miniatures.pixel import MiniPixel
 
@@ -86,6 +92,7 @@ PLANS: dict[str, Plan] = {
     "mini-vae-decoder": Plan(_mini_vae_decoder, Settings(rate=1e-3, every=300, decay=0.998, bfloat16=True), Budget(steps=600)),
     "mini-sd": Plan(_mini_sd, Settings(rate=8e-4, warmup=200, decay=0.9995, every=300), Budget(steps=20_000)),
     "mini-flow": Plan(_mini_flow, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500), Budget(steps=30_000)),
+    "mini-video": Plan(_mini_video, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500), Budget(steps=20_000)),
     "mini-pixel": Plan(_mini_pixel, Settings(rate=6e-4, warmup=200, decay=0.9995, every=500), Budget(steps=20_000)),
     "mini-sd-mem": Plan(_mini_sd_mem, Settings(rate=2e-3, warmup=50, decay=0.99, every=200), Budget(steps=1500)),
     "mini-clip-a": Plan(lambda: _mini_clip("a"), CLIP, Budget(steps=3000)),

@@ -10,7 +10,9 @@ from diffolio.miniatures.perc import DISTORTIONS, NUISANCE, VERSIONS, MiniPerc, 
 from diffolio.miniatures.pixel import MiniPixel, pictures
 from diffolio.miniatures.sd import MiniSD
 from diffolio.miniatures.vae import TRAIN_SEED
+from diffolio.miniatures.video import FRAMES, MiniVideo
 from diffolio.nets.perceptual import PerceptualDistance
+from diffolio.worlds.motion import sample_scripts, vocabulary
 from diffolio.worlds.tabletop import render, sample_scenes
 
 
@@ -82,6 +84,40 @@ def test_mini_flow_loads_as_a_stable_diffusion_3_pipeline(vae, tmp_path):
     assert torch.allclose(states, ours, atol=1e-5) and torch.allclose(pooled, ours_pooled, atol=1e-5)
     sampled = models.load(str(tmp_path / "flow")).sample("a red ball", steps=2, seed=0)
     assert sampled.images.shape == (1, 3, 64, 64)
+
+
+def test_mini_video_learns_clips_and_loads_as_a_latte_pipeline(vae, tmp_path):
+    from diffusers import LattePipeline
+
+    torch.manual_seed(0)
+    made = MiniVideo(vae, clips=2)
+    assert made.latents.shape == (2, 4, FRAMES, 16, 16) and made.things.shape == (2, FRAMES, 16, 16)
+    assert 0.02 < made.things.float().mean() < 0.6
+    made.batch = 2
+    generator = torch.Generator().manual_seed(3)
+    first = float(made.loss(0, torch.Generator().manual_seed(3))[0].detach())
+    assert first == float(made.loss(0, generator)[0].detach())
+    optimizer = torch.optim.Adam([p for m in made.modules.values() for p in m.parameters()], 1e-3)
+    for step in range(6):
+        optimizer.zero_grad()
+        made.loss(0, torch.Generator().manual_seed(step % 2))[0].backward()
+        optimizer.step()
+    assert float(made.loss(0, torch.Generator().manual_seed(0))[0].detach()) < 0.9 * first
+    made.export(tmp_path / "video")
+    pipeline = LattePipeline.from_pretrained(tmp_path / "video", torch_dtype=torch.float32)
+    states, _ = pipeline.encode_prompt(["a red ball moving left", "a cat"], False, clean_caption=False)
+    with torch.no_grad():
+        for module in made.modules.values():
+            module.half().float()  # the file holds half precision
+        assert torch.allclose(states, made.encode(["a red ball moving left", "a cat"]), atol=1e-5)
+    sampled = models.load(str(tmp_path / "video")).sample("a red ball", steps=2, seed=0)
+    assert sampled.images.shape == (1, FRAMES, 3, 64, 64)
+
+
+def test_captions_of_clips_are_known_words():
+    words = set(vocabulary())
+    told = {word.strip(",") for script in sample_scripts(300, 2) for word in script.caption.split()}
+    assert told <= words
 
 
 def test_versions_are_graded_by_edits():

@@ -17,6 +17,7 @@ from diffolio.miniatures.text import t5_tokenizer, text_config, tokenizer
 if TYPE_CHECKING:
     from diffusers import (
         AutoencoderKL,
+        LattePipeline,
         PixArtAlphaPipeline,
         StableDiffusion3Pipeline,
         StableDiffusionPipeline,
@@ -109,6 +110,34 @@ def tiny_pixart() -> PixArtAlphaPipeline:
             scheduler=DDIMScheduler(beta_start=0.0001, beta_end=0.02, clip_sample=False, set_alpha_to_one=False),
         )
     )
+
+
+@functools.cache
+@torch.random.fork_rng(devices=[])
+def tiny_latte() -> LattePipeline:
+    """Latte: blocks in space and in time by turns, four frames, T5 text, eight output channels, a flow."""
+    from diffusers import LattePipeline, LatteTransformer3DModel, UniPCMultistepScheduler
+
+    torch.manual_seed(5)
+    transformer = LatteTransformer3DModel(
+        num_attention_heads=4,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        cross_attention_dim=WIDTH,
+        attention_bias=True,
+        sample_size=16,
+        patch_size=2,
+        activation_fn="gelu-approximate",
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        caption_channels=WIDTH,
+        video_length=4,
+    )
+    flow = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    return _ready(LattePipeline(t5_tokenizer(), _t5(WIDTH), _vae(), transformer, flow))
 
 
 @functools.cache

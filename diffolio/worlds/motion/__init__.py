@@ -13,7 +13,7 @@ from diffolio.worlds.motion.solids import (
     sample_solids_scripts,
     solids_flow,
 )
-from diffolio.worlds.motion.tabletop import Script, film, flow_between, narrate, render_clips
+from diffolio.worlds.motion.tabletop import Script, film, flow_between, narrate, render_clips, vocabulary
 
 __all__ = [
     "BENDS",
@@ -45,4 +45,5 @@ __all__ = [
     "sample_solids_scripts",
     "shows",
     "solids_flow",
+    "vocabulary",
 ]

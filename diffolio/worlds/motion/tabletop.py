@@ -12,7 +12,8 @@ from torch import Tensor
 from diffolio.errors import BadInput
 from diffolio.geometry.cameras import pixel_centres
 from diffolio.worlds.motion.clip import Clip
-from diffolio.worlds.motion.paths import CameraMove, Motion
+from diffolio.worlds.motion.paths import BENDS, DIRECTIONS, MOTIONS, CameraMove, Motion
+from diffolio.worlds.tabletop import captions
 from diffolio.worlds.tabletop.captions import describe, with_article
 from diffolio.worlds.tabletop.palette import BACKGROUNDS, COLOURS
 from diffolio.worlds.tabletop.render import Rendering, render
@@ -112,6 +113,13 @@ def narrate(script: Script) -> str:
     named = with_article(f"{first.colour} {first.kind}")
     text = plain.replace(named, text, 1)  # the setting in the tabletop's own words
     return f"{text} while {script.camera.words}" if not script.camera.still else text
+
+
+def vocabulary() -> list[str]:
+    """Every word that a caption may hold, sorted."""
+    texts = [Motion(what, 1.0, path).words for what in MOTIONS for path in BENDS]
+    texts += [CameraMove(pan, 1.0, zoom).words for pan in DIRECTIONS for zoom in (0.5, 2.0)]
+    return sorted({*captions.vocabulary(), "standing", "while", *(word for text in texts for word in text.split())})
 
 
 def render_clips(scripts: Sequence[Script], height: int = 64, width: int | None = None, chunk: int = 128) -> Tensor:
