@@ -128,10 +128,6 @@ class Kept(Room):
             ).lastrowid
             self.connection.execute("INSERT INTO summaries(rowid, text) VALUES (?, ?)", (number, text))
 
-    def summaries(self, id: str) -> tuple[Summary, ...]:
-        paper = self.paper(id)
-        return paper.summaries if paper else ()
-
     def add_work(self, ids: Sequence[str], *, kind: str, confidence: float, reason: str = "", merged: bool = True) -> Work:
         """Say that several ids are one work, surely (``merged``) or as a proposal. A work that was undone stays undone."""
         keys = sorted({self._known(id) for id in ids})

@@ -143,6 +143,11 @@ class Library(Kept):
             parts = (keys[at : at + 1000] for at in range(0, len(keys), 1000))
             return [paper for part in parts for paper in view.papers(self.connection, part, self.methods)]
 
+    def summaries(self, id: str) -> tuple[view.Summary, ...]:
+        """The summaries of a paper; none when it is not in the library."""
+        paper = self.paper(id)
+        return paper.summaries if paper else ()
+
     def keys(self) -> list[int]:
         """The keys of all papers, ascending."""
         return [key for (key,) in self.connection.execute("SELECT key FROM facet ORDER BY key")]

@@ -19,7 +19,8 @@ from diffolio.papers.record import Author
 from diffolio.papers.text import fold, squeeze
 
 if TYPE_CHECKING:
-    from diffolio.papers.store import Library, Work
+    from diffolio.papers.store import Library
+    from diffolio.papers.view import Work
 
 SHORT = 200  # letters of an abstract below which equal ones prove nothing: "This paper has been withdrawn"
 HEAD = 60  # letters at the start or end of an abstract that bring two papers together for a closer look
