@@ -187,10 +187,17 @@ def _save(folder: Path, accelerator: Any, average: Any, step: int, seconds: floa
     fresh, current, old = folder / "checkpoint.new", folder / "checkpoint", folder / "checkpoint.old"
     for left_over in (fresh, old):
         shutil.rmtree(left_over, ignore_errors=True)
-    accelerator.save_state(str(fresh), safe_serialization=True)
-    if average:
-        torch.save(average.state_dict(), fresh / "average.pt")
-    (fresh / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds}))
+    try:
+        accelerator.save_state(str(fresh), safe_serialization=True)
+        if average:
+            torch.save(average.state_dict(), fresh / "average.pt")
+        (fresh / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds}))
+    except Exception as error:  # a full disk is an OSError, a RuntimeError or a SafetensorError, as the writer likes
+        shutil.rmtree(fresh, ignore_errors=True)
+        kept = f"the one before it is whole in {current}" if current.exists() else "none was written before"
+        raise TrainingStopped(
+            f"the checkpoint of step {step} could not be written to {folder} ({error}); {kept}. Make room and go on with --resume"
+        ) from error
     if current.exists():
         os.rename(current, old)
     os.rename(fresh, current)
@@ -202,10 +209,16 @@ def _load(folder: Path, accelerator: Any, average: Any) -> tuple[int, float]:
     for name in ("checkpoint", "checkpoint.old"):  # killed between the two renames: the old one is whole
         found = folder / name
         if (found / "progress.json").exists():
-            accelerator.load_state(str(found))
-            if average:
-                average.load_state_dict(torch.load(found / "average.pt", weights_only=True))
-            state = json.loads((found / "progress.json").read_text())
+            try:
+                accelerator.load_state(str(found))
+                if average:
+                    average.load_state_dict(torch.load(found / "average.pt", weights_only=True))
+                state = json.loads((found / "progress.json").read_text())
+            except (RuntimeError, ValueError, KeyError, OSError) as error:
+                raise BadInput(
+                    f"{found} is no checkpoint of this training ({str(error).splitlines()[0]}): it was written for another model or "
+                    "other settings; name another folder with --out"
+                ) from error
             return int(state["step"]), float(state["seconds"])
     return 0, 0.0
 

@@ -114,6 +114,35 @@ def test_a_found_checkpoint_is_not_overwritten_by_mistake(tmp_path):
         train(Line(), tmp_path, Budget(steps=10), FAST, resume=False, progress=False)
 
 
+def test_a_checkpoint_of_another_architecture_is_refused_and_kept(tmp_path):
+    train(Line(), tmp_path, Budget(steps=10), FAST, progress=False)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "checkpoint").iterdir()}
+    wider = Line()
+    wider.net = wider.modules["net"] = nn.Linear(1, 2)
+    with pytest.raises(BadInput, match="another model"):
+        train(wider, tmp_path, Budget(steps=20), FAST, progress=False)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "checkpoint").iterdir()} == before
+
+
+@pytest.mark.parametrize("place", ["accelerate.Accelerator.save_state", "torch.save"])
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, place):
+    train(Line(), tmp_path, Budget(steps=10), FAST, progress=False)
+
+    def full(*args, **kwargs):
+        for path in (tmp_path / "checkpoint.new").glob("*"):
+            path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, full)
+        with pytest.raises(TrainingStopped, match="No space left.*before it is whole.*--resume"):
+            train(Line(), tmp_path, Budget(steps=30), FAST, progress=False)
+    assert not (tmp_path / "checkpoint.new").exists()
+    rest = Line()
+    train(rest, tmp_path, Budget(steps=30), FAST, progress=False)
+    assert rest.seen[0][0] == 10
+
+
 def test_a_loss_that_is_not_finite_stops_training(tmp_path):
     line = Line()
     line.loss = lambda step, generator: (line.net.weight.sum() * float("nan"), {})
