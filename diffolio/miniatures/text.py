@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from diffolio.worlds.tabletop import vocabulary
 
@@ -14,10 +15,24 @@ if TYPE_CHECKING:
 LENGTH = 32  # tokens, the start and end marks included; the grammar's longest caption takes 28
 
 
-def tokenizer(words: list[str] | None = None) -> CLIPTokenizer:
-    """Byte-level BPE in which every word of the world is one token and any other text still has one (its letters)."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+VOCABULARY = Path(__file__).with_name("vocabulary.json")
+
+
+def tokenizer() -> CLIPTokenizer:
+    """Byte-level BPE in which every word of the world is one token and any other text still has one (its letters).
+
+    Read from a file that ``learned`` made once: learning breaks ties as a hash table lies, so that "of" and "on" may change places
+    from one process to the next, and with them what a resumed training knows.
+    """
     from transformers import CLIPTokenizer
+
+    kept = json.loads(VOCABULARY.read_text(encoding="utf-8"))
+    return CLIPTokenizer(vocab=kept["vocab"], merges=[tuple(merge) for merge in kept["merges"]], model_max_length=LENGTH)
+
+
+def learned(words: list[str]) -> dict[str, Any]:
+    """A vocabulary and merges by which each of ``words`` is one token, as ``VOCABULARY`` keeps them; another one in every process."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -27,13 +42,12 @@ def tokenizer(words: list[str] | None = None) -> CLIPTokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=10_000, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
     )
-    bpe.train_from_iterator(words or vocabulary(), trainer)
-    learned = json.loads(bpe.to_str())["model"]
+    bpe.train_from_iterator(words, trainer)
+    found = json.loads(bpe.to_str())["model"]
     pieces = [*alphabet, *(letter + "</w>" for letter in alphabet)]
-    pieces += [piece for piece in learned["vocab"] if piece not in set(pieces)]
+    pieces += [piece for piece in found["vocab"] if piece not in set(pieces)]
     vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
-    merges = [tuple(merge) for merge in learned["merges"]]
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH)
+    return {"vocab": vocab, "merges": [list(merge) for merge in found["merges"]]}
 
 
 @functools.cache
