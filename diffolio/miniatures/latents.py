@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Latents:
-    """Scenes, their latents (N, 4, 16, 16), already scaled, and where things stand (N, 16, 16) in [0, 1]; both float16."""
+    """Scenes, their latents (N, 4, 16, 16), already scaled, and where things stand (N, 16, 16) in [0, 1]; both float16.
+
+    In place of latents there may be features (N, d, 16, 16) or tokens (N, 16, 16) of a discrete model.
+    """
 
     scenes: list[Scene]
     latents: Tensor
@@ -38,13 +42,19 @@ class Latents:
         return self.latents[index].float(), captions, (1 + (emphasis - 1) * self.things[index].float()) / mean
 
 
-@torch.no_grad()
 def encode_scenes(vae: AutoencoderKL, scenes: list[Scene], batch: int = 64) -> Latents:
     """The posterior means of renders of ``scenes``, times the scaling factor, and the cells in or next to a thing."""
+    scale = vae.config.scaling_factor
+    return encode_with(lambda images: (vae.encode(images * 2 - 1).latent_dist.mean * scale).half(), scenes, batch)
+
+
+@torch.no_grad()
+def encode_with(encode: Callable[[Tensor], Tensor], scenes: list[Scene], batch: int = 64) -> Latents:
+    """What ``encode`` makes of renders (B, 3, 64, 64) of ``scenes``, 16 cells a side, and the cells in or next to a thing."""
     parts, things = [], []
     for start in range(0, len(scenes), batch):
         drawn = render(scenes[start : start + batch], 64)
-        parts.append((vae.encode(drawn.images * 2 - 1).latent_dist.mean * vae.config.scaling_factor).half())
+        parts.append(encode(drawn.images))
         cells = F.max_pool2d(drawn.full.any(1, keepdim=True).float(), 4)
         things.append(F.max_pool2d(cells, 3, stride=1, padding=1)[:, 0].half())
     return Latents(scenes, torch.cat(parts), torch.cat(things))

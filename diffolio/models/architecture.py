@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from diffolio.errors import Unsupported
 from diffolio.models.condition import Arguments, Condition
 from diffolio.models.text import Reader
 from diffolio.models.vae import Autoencoder, Codec
@@ -23,6 +24,7 @@ class Architecture:
     pipelines: tuple[str, ...]
     denoiser: str
     family: str
+    denoises = True  # whether the network predicts noise or what is equal to it; models of tokens do not
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -56,6 +58,20 @@ class Architecture:
     def frames(self, pipeline: Any) -> int | None:
         """How many frames a clip has unless told otherwise; None for pictures."""
         return None
+
+    def check_denoises(self, name: str) -> None:
+        """Unsupported for a model of tokens."""
+        if not self.denoises:
+            raise Unsupported(f"{name} draws tokens from logits: it has no noise, no velocity and no timesteps to predict at")
+
+    def reads(self, pipeline: Any) -> int:
+        """Channels of what the denoiser takes."""
+        return int(getattr(pipeline, self.denoiser).config.in_channels)
+
+    def size(self, pipeline: Any) -> int:
+        """Pixels a side, of the pictures that it makes unless told otherwise."""
+        cells = getattr(pipeline, self.denoiser).config.sample_size
+        return int(cells if isinstance(cells, int) else cells[0]) * self.codec(pipeline).factor
 
     def codec(self, pipeline: Any) -> Codec:
         """What stands between pictures and what the denoiser sees."""

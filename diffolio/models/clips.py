@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -22,20 +23,24 @@ def save_clip(path: str | Path, clip: Tensor, fps: float = 8.0) -> Path:
         raise BadInput(f"{fps} frames a second: give more than 0, at most 100")
     first, *rest = pictures_of(clip)
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"lossless": True} if path.suffix.lower() == ".webp" else {}
+    options: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {}
     first.save(path, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, **options)
     return path
 
 
 def film_strip(clip: Tensor, most: int = 8, gap: int = 2) -> Image.Image:
     """Up to ``most`` frames of a clip (T, 3, H, W), evenly chosen, the first and the last among them, side by side."""
-    frames = pictures_of(clip)
-    chosen = torch.linspace(0, len(frames) - 1, min(most, len(frames))).round().long().tolist()
+    frames = pictures_of(clip[chosen(len(clip), most)])
     width, height = frames[0].size
-    strip = Image.new("RGB", (len(chosen) * (width + gap) - gap, height), "white")
-    for place, index in enumerate(chosen):
-        strip.paste(frames[index], (place * (width + gap), 0))
+    strip = Image.new("RGB", (len(frames) * (width + gap) - gap, height), "white")
+    for place, frame in enumerate(frames):
+        strip.paste(frame, (place * (width + gap), 0))
     return strip
+
+
+def chosen(length: int, most: int = 8) -> Tensor:
+    """Up to ``most`` places in a clip of ``length`` frames, evenly chosen, the first and the last among them."""
+    return torch.linspace(0, length - 1, min(most, length)).round().long()
 
 
 def pictures_of(clip: Tensor) -> list[Image.Image]:

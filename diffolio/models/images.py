@@ -7,48 +7,32 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from diffolio.errors import BadInput, NotFinite
+from diffolio.models.photos import MAX_PIXELS, load_photo
 
-MAX_PIXELS = 64e6
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16L", "I;16B")
+LARGEST = 768  # pixels of a cell's longer side
 GAP, INK, PAPER = 6, (20, 20, 20), (255, 255, 255)
 
 
 def load_image(path: str | Path, max_pixels: float = MAX_PIXELS) -> Tensor:
-    """A picture as (3, H, W) float32 in [0, 1], turned as its EXIF orientation says, transparency laid over white.
-
-    BadInput if the file is missing, unreadable or cut off, has a pixel format that is no picture's, or more than
-    ``max_pixels`` pixels (which is read from the header, before anything is decoded).
-    """
-    path = Path(path)
-    try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > max_pixels:
-                raise BadInput(
-                    f"{path} has {picture.width}x{picture.height} pixels, more than {max_pixels / 1e6:g} million: scale it down first"
-                )
-            if picture.mode not in MODES:
-                raise BadInput(f"{path} has pixel format {picture.mode!r}: give a grey or colour picture with 8 or 16 bits")
-            return _to_tensor(ImageOps.exif_transpose(picture))
-    except FileNotFoundError:
-        raise BadInput(f"there is no picture {path}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{path} cannot be read as a picture ({error})") from error
+    """A picture as (3, H, W) float32 in [0, 1], upright, in sRGB, transparency laid over white; refused as ``load_photo`` says."""
+    return load_photo(path, max_pixels).image
 
 
-def save_image(image: Tensor, path: str | Path) -> Path:
-    """Write (3, H, W) or (1, H, W) in [0, 1]; values outside are clamped. The file is whole or not there."""
+def save_image(image: Tensor, path: str | Path, alpha: Tensor | None = None) -> Path:
+    """Write (3, H, W) or (1, H, W) in [0, 1], with an ``alpha`` (H, W) if given; values outside are clamped. The file is whole or not
+    there."""
     path = Path(path)
     fresh = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        to_pil(image).save(fresh)
+        picture = to_pil(image)
+        if alpha is not None:
+            picture.putalpha(to_pil(alpha[None]).convert("L"))
+        picture.save(fresh)
         fresh.replace(path)
     except OSError as error:
         raise BadInput(f"cannot write {path} ({error.strerror or error}): name a folder that can be written") from error
@@ -110,6 +94,8 @@ def sheet(images: Mapping[str, Tensor | Sequence[Tensor]], labels: Sequence[str]
 def _grid(rows: list[tuple[str, list[Tensor], list[str]]]) -> Image.Image:
     """Rows of (title, pictures, labels above the pictures), all pictures in cells of one size."""
     pictures = [[to_pil(image) for image in batch] for _, batch, _ in rows]
+    for picture in (picture for batch in pictures for picture in batch):
+        picture.thumbnail((LARGEST, LARGEST))
     largest = max(max(p.size) for batch in pictures for p in batch)
     zoom = max(1, math.ceil(128 / largest))
     cell_w = max(p.width for batch in pictures for p in batch) * zoom
@@ -136,14 +122,3 @@ def _grid(rows: list[tuple[str, list[Tensor], list[str]]]) -> Image.Image:
             )
         top += head + cell_h + GAP
     return canvas
-
-
-def _to_tensor(picture: Image.Image) -> Tensor:
-    if picture.mode.startswith("I;16"):
-        grey = torch.from_numpy(np.asarray(picture).astype(np.float32) / 65535)
-        return grey.expand(3, -1, -1).contiguous()
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        over = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", over.size, (255, 255, 255, 255)), over)
-    pixels = np.array(picture.convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255

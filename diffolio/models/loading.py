@@ -79,17 +79,15 @@ def _load(
     # What can be refused is refused before the libraries and the weights are read.
     index, only_local = (_local_index(source), True) if isinstance(source, Path) else _hub_index(source)
     class_name = str(index.get("_class_name"))
-    architecture_of([class_name])
+    architecture = architecture_of([class_name])
     options: dict[str, Any] = {"local_files_only": only_local}
     if "safety_checker" in index:
         options |= {"safety_checker": None, "requires_safety_checker": False}
     if class_name == "StableDiffusionXLPipeline":
         options["add_watermarker"] = False
-    with _quiet():
-        import diffusers
-
+    with quiet():
         try:
-            pipeline = getattr(diffusers, class_name).from_pretrained(
+            pipeline = _pipeline_class(class_name).from_pretrained(
                 source, torch_dtype=dtype or torch.float32, use_safetensors=True, **options
             )
         except torch.OutOfMemoryError:
@@ -99,9 +97,21 @@ def _load(
         for component in pipeline.components.values():
             if isinstance(component, torch.nn.Module):
                 component.eval().requires_grad_(False)
-        pipeline.scheduler = deterministic(pipeline.scheduler)
+        if architecture.denoises:
+            pipeline.scheduler = deterministic(pipeline.scheduler)
         pipeline.set_progress_bar_config(disable=True)
         return Model(pipeline.to(device), name=name, guidance_scale=guidance_scale)
+
+
+def _pipeline_class(name: str) -> Any:
+    """A pipeline class of diffusers, or our own for next-scale prediction, which diffusers lacks."""
+    if name == "NextScalePipeline":
+        from diffolio.nets.next_scale_pipeline import NextScalePipeline
+
+        return NextScalePipeline
+    import diffusers
+
+    return getattr(diffusers, name)
 
 
 def _load_adapted(folder: Path, name: str, record: dict[str, str], device: torch.device, dtype: torch.dtype | None) -> Model:
@@ -110,7 +120,7 @@ def _load_adapted(folder: Path, name: str, record: dict[str, str], device: torch
     if base not in miniatures.available() or unet_checksum(miniatures.folder(base)) != record["unet_sha256"]:
         raise BadInput(f"{name} is an adapter of another {base} than the bundled one: make it anew with `diffolio train {name}`")
     model = load(base, device=device, dtype=dtype)
-    with _quiet():
+    with quiet():
         return Model(adapted(model, folder), name=name, guidance_scale=model.guidance_scale)
 
 
@@ -193,7 +203,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No bars and no advice from the libraries while a model is loaded."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -53,9 +53,9 @@ class Model:
         self._codec = self._architecture.codec(pipeline)
         self.factor, self.channels = self._codec.factor, self._codec.channels
         self.frames = self._architecture.frames(pipeline)
-        if self.denoiser.config.in_channels != self.channels:
+        if (reads := self._architecture.reads(pipeline)) != self.channels:
             raise Unsupported(
-                f"{self.name}: its denoiser takes {self.denoiser.config.in_channels} channels and its latents have {self.channels}; "
+                f"{self.name}: its denoiser takes {reads} channels and its latents have {self.channels}; "
                 "models that also read a mask or a picture are not supported"
             )
         call = inspect.signature(type(pipeline).__call__).parameters
@@ -86,13 +86,13 @@ class Model:
 
     @property
     def prediction(self) -> str:
-        """What the network gives: "epsilon", "v_prediction", "sample" or "flow"."""
+        """What the network gives: "epsilon", "v_prediction", "sample" or "flow"; Unsupported for a model of tokens."""
+        self._architecture.check_denoises(self.name)
         return kind_of(self.scheduler)
 
     @property
     def default_size(self) -> int:
-        size = self.denoiser.config.sample_size
-        return int(size if isinstance(size, int) else size[0]) * self.factor
+        return self._architecture.size(self.pipeline)
 
     @property
     def device(self) -> torch.device:
@@ -164,7 +164,7 @@ class Model:
         self, latents: Tensor, t: Tensor | float, condition: Condition, rows: Sequence[str], guidance_scale: float | None = None
     ) -> dict[str, Prediction]:
         """The predictions of several rows by name, from one forward. ``guidance_scale`` is only told to editors."""
-        rows = tuple(rows)
+        rows, kind = tuple(rows), self.prediction
         latents = latents.to(self.device, self.dtype)
         self._check_latents(latents, len(condition))
         t = torch.as_tensor(t, device=self.device)
@@ -176,10 +176,10 @@ class Model:
             arguments = {**arguments, "timestep_cond": self.pipeline.get_guidance_scale_embedding(w, width).to(latents)}
         times = t.expand(len(latents)).repeat(len(rows))
         scaled = self.scheduler.scale_model_input(latents, t) if hasattr(self.scheduler, "scale_model_input") else latents
-        with self._naming_rows(rows, guidance_scale):
+        with self._naming_rows(rows, guidance_scale, condition.prompts):
             output = self.denoiser(torch.cat([scaled] * len(rows)), timestep=times, **arguments, return_dict=False)[0]
         parts = output[:, : self.channels].chunk(len(rows))
-        return {name: Prediction(raw, latents, alpha, sigma, self.prediction) for name, raw in zip(rows, parts, strict=True)}
+        return {name: Prediction(raw, latents, alpha, sigma, kind) for name, raw in zip(rows, parts, strict=True)}
 
     def sample(
         self,
@@ -219,7 +219,8 @@ class Model:
         height, width = self._size(height, width, latents)
         arguments = self._architecture.call(condition, guided)
         length = self._length(frames, latents)
-        with self._naming_rows(("uncond", "cond") if guided else ("cond",), scale), self._stopping() as ended:
+        rows = ("uncond", "cond") if guided else ("cond",)
+        with self._naming_rows(rows, scale, condition.prompts), self._stopping() as ended:
             ended.latents = self._architecture.run(
                 self.pipeline, tell=progress, arguments=arguments, num_inference_steps=steps, guidance_scale=scale,
                 height=height, width=width, generator=generators(seed, n), latents=latents, **length,
@@ -289,9 +290,9 @@ class Model:
             wanted = ", ".join((str(n), str(self.channels), *cells))
             raise BadInput(f"latents of shape {tuple(latents.shape)}: {self.name} with {n} prompts takes ({wanted})")
 
-    def _naming_rows(self, rows: tuple[str, ...], guidance_scale: float | None) -> AbstractContextManager[None]:
-        """Seams, where there are any, are told which rows the forwards hold."""
-        return nullcontext() if self._seams is None else self._seams.rows(*rows, guidance_scale=guidance_scale)
+    def _naming_rows(self, rows: tuple[str, ...], scale: float | None, prompts: list[str]) -> AbstractContextManager[None]:
+        """Seams, where there are any, are told which rows the forwards hold, and of which prompts."""
+        return nullcontext() if self._seams is None else self._seams.rows(*rows, guidance_scale=scale, prompts=prompts)
 
     @contextmanager
     def _stopping(self) -> Iterator[_Ended]:

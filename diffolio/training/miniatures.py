@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diffolio import miniatures
+from diffolio.errors import BadInput
 from diffolio.training.loop import Budget, Settings, Trained, train
 
 if TYPE_CHECKING:
@@ -41,6 +42,46 @@ def _mini_vae_decoder() -> Any:
     from diffolio.miniatures.vae import MiniVAEDecoder
 
     return MiniVAEDecoder(_vae())
+
+
+def _mini_vq_tokenizer() -> Any:
+    from diffolio.miniatures.tokenizers import MiniVQTokenizer
+
+    return MiniVQTokenizer(_vae())
+
+
+def _mini_var_tokenizer() -> Any:
+    from diffolio.miniatures.tokenizers import MiniBitwiseTokenizer
+
+    return MiniBitwiseTokenizer(_vae())
+
+
+def _mini_vq() -> Any:
+    from diffusers import VQModel
+
+    from diffolio.miniatures.vq import MiniVQ
+
+    return MiniVQ(VQModel.from_pretrained(_part("mini-vq-tokenizer", "mini-vq", "vqvae"), torch_dtype=torch.float32))
+
+
+def _mini_var() -> Any:
+    from diffolio.miniatures.var import MiniVAR
+    from diffolio.nets.bitwise import BitwiseTokenizer
+
+    folder = _part("mini-var-tokenizer", "mini-var", "autoencoder")
+    return MiniVAR(BitwiseTokenizer.from_pretrained(folder, torch_dtype=torch.float32))
+
+
+def _part(name: str, whole: str, inside: str) -> Path:
+    """A part that is trained on its own and shipped inside another miniature: fresh from ``runs/``, else the shipped one."""
+    fresh = Path("runs") / name / "export"
+    if fresh.is_dir():
+        return fresh
+    if whole in miniatures.available():
+        return miniatures.folder(whole) / inside
+    raise BadInput(
+        f"{whole} is trained on the {name}, which is neither in {fresh} nor bundled: run `diffolio train {name}` first"
+    )
 
 
 def _mini_sd() -> Any:
@@ -94,6 +135,10 @@ PLANS: dict[str, Plan] = {
     "mini-flow": Plan(_mini_flow, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500), Budget(steps=30_000)),
     "mini-video": Plan(_mini_video, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500), Budget(steps=20_000)),
     "mini-pixel": Plan(_mini_pixel, Settings(rate=6e-4, warmup=200, decay=0.9995, every=500), Budget(steps=20_000)),
+    "mini-vq-tokenizer": Plan(_mini_vq_tokenizer, Settings(rate=3e-4, warmup=20, decay=0.98, every=100), Budget(steps=60)),
+    "mini-var-tokenizer": Plan(_mini_var_tokenizer, Settings(rate=2e-3, decay=0.98, every=500), Budget(steps=2640)),
+    "mini-vq": Plan(_mini_vq, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500), Budget(steps=12_000)),
+    "mini-var": Plan(_mini_var, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500), Budget(steps=12_000)),
     "mini-sd-mem": Plan(_mini_sd_mem, Settings(rate=2e-3, warmup=50, decay=0.99, every=200), Budget(steps=1500)),
     "mini-clip-a": Plan(lambda: _mini_clip("a"), CLIP, Budget(steps=3000)),
     "mini-clip-b": Plan(lambda: _mini_clip("b"), CLIP, Budget(steps=3000)),

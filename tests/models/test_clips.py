@@ -1,5 +1,7 @@
 """Models of clips: the true LattePipeline behind the handle, the seams in space and time, and clips as files."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from PIL import Image
@@ -8,6 +10,8 @@ from diffolio.errors import BadInput
 from diffolio.models import Model
 from diffolio.models.clips import film_strip, save_clip
 from diffolio.process.sampling import generators
+from diffolio.registry import Technique
+from diffolio.results import Job, compare
 from tests.models.tiny import tiny_latte
 
 PROMPTS = ["a red ball moving left", "a tree"]
@@ -116,3 +120,22 @@ def test_clips_as_files(tmp_path):
         save_clip(tmp_path / "a.mp4", clip)
     with pytest.raises(BadInput, match="T, 3, H, W"):
         save_clip(tmp_path / "a.gif", clip[0])
+
+
+def test_a_technique_on_clips_is_run_and_saved_beside_its_baseline(model, tmp_path):
+    class Silence(Technique):
+        name = "silence"
+
+        @contextmanager
+        def on(self, model):
+            with model.seams.attention(
+                output=lambda site, out: torch.zeros_like(out), where=lambda site: "temporal" in site.path
+            ):
+                yield model
+
+    result = compare(Silence(), Job(model, PROMPTS, steps=1))
+    paths = [path.name for path in result.save(tmp_path)]
+    assert paths == ["baseline-0.webp", "baseline-1.webp", "silence-0.webp", "silence-1.webp", "sheet.png", "result.json"]
+    with Image.open(tmp_path / "silence-1.webp") as told, Image.open(tmp_path / "sheet.png") as sheet:
+        assert told.n_frames == 4 and sheet.width > 4 * 128 and sheet.height > 4 * 128
+    assert result.numbers["rms_difference"] > 0

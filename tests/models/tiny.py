@@ -16,6 +16,7 @@ from diffolio.miniatures.text import t5_tokenizer, text_config, tokenizer
 
 if TYPE_CHECKING:
     from diffusers import (
+        AmusedPipeline,
         AutoencoderKL,
         LattePipeline,
         PixArtAlphaPipeline,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
 
     from diffolio.models import Model
+    from diffolio.nets.next_scale_pipeline import NextScalePipeline
 
 WIDTH = 32  # of every text encoder
 
@@ -177,6 +179,53 @@ def tiny_sd3() -> StableDiffusion3Pipeline:
             tokenizer_3=t5_tokenizer(),
         )
     )
+
+
+@functools.cache
+@torch.random.fork_rng(devices=[])
+def tiny_amused() -> AmusedPipeline:
+    """aMUSEd: a UVit over the tokens of a VQModel of factor 4 on pictures of 32, one CLIP with a projection."""
+    from diffusers import AmusedPipeline, UVit2DModel, VQModel
+    from diffusers.schedulers import AmusedScheduler
+    from transformers import CLIPTextModelWithProjection
+
+    torch.manual_seed(6)
+    tokens, codes = tokenizer(), 24
+    vqvae = VQModel(
+        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, block_out_channels=(8, 8, 16),
+        latent_channels=4, norm_num_groups=4, num_vq_embeddings=codes, lookup_from_codebook=True, sample_size=32,
+    )  # fmt: skip
+    torch.nn.init.normal_(vqvae.quantize.embedding.weight)
+    transformer = UVit2DModel(
+        hidden_size=32, cond_embed_dim=WIDTH, micro_cond_encode_dim=8, micro_cond_embed_dim=40, encoder_hidden_size=WIDTH,
+        vocab_size=codes + 1, codebook_size=codes, in_channels=16, block_out_channels=16, num_res_blocks=1, downsample=True,
+        upsample=True, block_num_heads=2, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32, sample_size=8,
+    )  # fmt: skip
+    text = CLIPTextModelWithProjection(text_config(tokens, WIDTH, 2))
+    return _ready(AmusedPipeline(vqvae, tokens, text, transformer, AmusedScheduler(mask_token_id=codes)))
+
+
+@functools.cache
+@torch.random.fork_rng(devices=[])
+def tiny_next_scale() -> NextScalePipeline:
+    """Next-scale prediction of five bits a cell over scales 1, 2, 4, 8, on pictures of 32."""
+    from transformers import CLIPTextModelWithProjection
+
+    from diffolio.nets.bitwise import BitwiseTokenizer
+    from diffolio.nets.next_scale import NextScaleTransformer
+    from diffolio.nets.next_scale_pipeline import NextScalePipeline
+
+    torch.manual_seed(7)
+    tokens, scales = tokenizer(), (1, 2, 4, 8)
+    transformer = NextScaleTransformer(5, scales, (1, 1, 1, 2), width=32, layers=2, heads=4, text_width=WIDTH, pooled_width=WIDTH)
+    for head in transformer.to_bits:
+        torch.nn.init.normal_(head.weight, std=0.3)  # so that prompts make a difference
+    return _ready(
+        NextScalePipeline(
+            BitwiseTokenizer(5, scales, (8, 8, 16), width=16, norm_num_groups=4), tokens,
+            CLIPTextModelWithProjection(text_config(tokens, WIDTH, 2)), transformer,
+        )
+    )  # fmt: skip
 
 
 TINY: dict[str, Callable[[], Any]] = {
