@@ -18,9 +18,18 @@ def combine(uncond: Tensor, cond: Tensor, scale: float | Tensor) -> Tensor:
 
     ``scale`` is a number, or (B,) for one scale a sample.
     """
-    if isinstance(scale, Tensor) and scale.dim() == 1:
-        scale = scale.reshape(-1, *[1] * (cond.dim() - 1)).to(cond)
-    return uncond + scale * (cond - uncond)
+    return uncond + _each(scale, cond) * (cond - uncond)
+
+
+def combine_two(none: Tensor, image: Tensor, both: Tensor, image_scale: float | Tensor, text_scale: float | Tensor) -> Tensor:
+    """Guidance by a picture and by a text (InstructPix2Pix: Brooks et al., 2023, arXiv:2211.09800, eq. 3).
+
+        e(0, 0) + s_v (e(v, 0) - e(0, 0)) + s_t (e(v, c) - e(v, 0))
+
+    ``none`` is the prediction without either condition, ``image`` with the picture (or clip) v, ``both`` also with the text c.
+    Scales are numbers, or (B,) for one a sample. For ``image_scale`` 1 it is :func:`combine` of ``image`` and ``both``.
+    """
+    return combine(none, image, image_scale) + _each(text_scale, both) * (both - image)
 
 
 def rescale(guided: Tensor, cond: Tensor, amount: float) -> Tensor:
@@ -56,3 +65,10 @@ def guide_clean(
     alpha, sigma, kind = prediction.alpha, prediction.sigma, prediction.kind
     raw = raw_from(kind, latents=latents, noise=noise, alpha=alpha, sigma=sigma) if kind != "epsilon" else noise
     return Prediction(raw, latents.detach(), alpha, sigma, kind)
+
+
+def _each(scale: float | Tensor, like: Tensor) -> float | Tensor:
+    """Scales (B,) shaped to broadcast over ``like`` (B, ...); a number as it is."""
+    if isinstance(scale, Tensor) and scale.dim() == 1:
+        return scale.reshape(-1, *[1] * (like.dim() - 1)).to(like)
+    return scale

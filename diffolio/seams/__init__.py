@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -62,9 +62,14 @@ class Seams:
         """The attention modules of the denoiser."""
         return places(self.state.denoiser)
 
-    def rows(self, *names: str, guidance_scale: float | None = None) -> AbstractContextManager[None]:
-        """Every forward inside has these rows: ``with seams.rows("uncond", "cond", guidance_scale=7.5): unet(...)``."""
-        return self.state.rows(_flat(names), guidance_scale)
+    def rows(
+        self, *names: str, guidance_scale: float | None = None, prompts: Sequence[str] | None = None
+    ) -> AbstractContextManager[None]:
+        """Every forward inside has these rows: ``with seams.rows("uncond", "cond", guidance_scale=7.5): unet(...)``.
+
+        ``prompts``: what the samples were asked for, for methods that look for words.
+        """
+        return self.state.rows(_flat(names), guidance_scale, prompts)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -38,7 +38,7 @@ class State:
         self.before: Callable[[Run, Arguments], Arguments | None] | None = None
         self.after: Callable[[Run, Any], Any] | None = None
         self.drains: list[Callable[[], None]] = []
-        self._named_rows: list[tuple[tuple[str, ...], float | None]] = []
+        self._named_rows: list[tuple[tuple[str, ...], float | None, list[str] | None]] = []
         self._open = 0
         self._installed = ExitStack()
 
@@ -69,12 +69,19 @@ class State:
             return self._named_rows[-1][1]
         return getattr(self.pipeline, "_guidance_scale", None)
 
+    @property
+    def prompts(self) -> list[str] | None:
+        """What the samples of the run were asked for; None where whoever calls the network does not say."""
+        return self._named_rows[-1][2] if self._named_rows else None
+
     @contextmanager
-    def rows(self, names: tuple[str, ...], guidance_scale: float | None = None) -> Iterator[None]:
+    def rows(
+        self, names: tuple[str, ...], guidance_scale: float | None = None, prompts: Sequence[str] | None = None
+    ) -> Iterator[None]:
         """Every forward inside has these rows."""
         if not names or len(set(names)) != len(names):
             raise BadInput(f"rows {names!r}: give at least one name, each once")
-        self._named_rows.append((tuple(names), guidance_scale))
+        self._named_rows.append((tuple(names), guidance_scale, None if prompts is None else list(prompts)))
         try:
             yield
         finally:
