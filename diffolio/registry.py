@@ -7,28 +7,30 @@ needs no torch; the module is imported when the method is used.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from diffolio.cards import EDITOR_TAKES, KINDS, Card, KnobCard, card, cards
 from diffolio.errors import BadInput, BadKnob, Unsupported, unknown
 from diffolio.knobs import Range, accepts, check, hints, knob, parse_value
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffolio.edits import Edit, Picture
     from diffolio.models import Model
     from diffolio.results import Job, Result
 
-__all__ = ["Card", "KnobCard", "Method", "Range", "Recipe", "Stack", "Technique", "Tool", "card", "cards", "get", "knob", "make",
-           "method", "parse_value", "stack"]  # fmt: skip
+__all__ = ["Card", "Editor", "KnobCard", "Method", "Range", "Recipe", "Stack", "Technique", "Tool", "card", "cards", "get", "knob",
+           "make", "method", "parse_value", "stack"]  # fmt: skip
 
-METHODS = Path(__file__).parent / "methods"
-KINDS = {"Technique": "technique", "Tool": "tool", "Recipe": "recipe"}
+EDITS = ("object", "add", "delete", "content", "pose", "colour", "material", "background", "style")
+"""What an edit may change: the kinds of edit of PIE-Bench (Ju et al., 2023, arXiv:2310.01506), "random" left out."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Method:
     kind: ClassVar[str] = ""
     works_on: ClassVar[frozenset[str]] = frozenset()
     exclusive: ClassVar[frozenset[str]] = frozenset()
+    edits: ClassVar[frozenset[str]] = frozenset()
+    takes: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         types_of = hints(type(self))
@@ -89,6 +94,52 @@ class Tool(Method):
         raise NotImplementedError
 
 
+class Editor(Tool):
+    """A tool that changes pictures: ``edit = SPDInv(...); edit(model, image, source, target) -> Edit``, the same for every one.
+
+    A subclass writes ``change``. What stands around it is shared and found in ``diffolio.edits``: checks, fitting of photographs,
+    costs, scores, and ``diffolio run``.
+    """
+
+    def __call__(
+        self, model: Model, image: Picture, source: str | Sequence[str] = "", target: str | Sequence[str] = "",
+        mask: Tensor | None = None, *, seed: int = 0, **inputs: Any,
+    ) -> Edit:  # fmt: skip
+        """Edit pictures (B, 3, H, W) or (3, H, W) in [0, 1], or one photograph: a path or a pillow picture of any size.
+
+        ``source`` says what the pictures show, ``target`` what they should: one for all, or one each. ``mask``, bool (B, H, W) or
+        (H, W): where the edit may act. BadInput says what does not fit.
+        """
+        from diffolio.edits import perform
+
+        return perform(self, model, image, source, target, mask, seed, inputs)
+
+    def change(
+        self, model: Model, images: Tensor, sources: list[str], targets: list[str], mask: Tensor | None = None, *, seed: int = 0,
+        **inputs: Any,
+    ) -> Edit:  # fmt: skip
+        """The edit itself, of checked pictures (B, 3, H, W) with a prompt each; sample i draws from ``seed + i``."""
+        raise NotImplementedError
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Those of ``needs`` that an edit with these knobs cannot do without."""
+        return self.needs
+
+    def examine(self, model: Model, edit: Edit) -> None:
+        """Add to an edit what is no part of it and not counted as its cost: a reconstruction, residuals."""
+
+    def baseline(self) -> Editor | None:
+        """What ``diffolio run`` shows beside this editor."""
+        return None
+
+    def run(self, job: Job) -> Result:
+        """Edit the job's picture, or drawn ones, beside the baseline."""
+        from diffolio.edits import run
+
+        return run(self, job)
+
+
 class Recipe(Method):
     """A method that trains: an objective, what is trainable, and how the outcome is sampled."""
 
@@ -109,17 +160,26 @@ def method(
     family: str,
     works_on: set[str] | frozenset[str] = frozenset(),
     exclusive: set[str] | frozenset[str] = frozenset(),
+    edits: set[str] | frozenset[str] = frozenset(),
+    takes: set[str] | frozenset[str] = frozenset(),
+    needs: set[str] | frozenset[str] = frozenset(),
 ):  # type: ignore[no-untyped-def]
     """Register a class as the runnable form of a paper.
 
     ``works_on`` names the kinds of model it attaches to (see ``Model.kinds``; empty: any), ``exclusive`` the places in a
-    model that no other technique may hold at the same time.
+    model that no other technique may hold at the same time. ``takes`` names what it reads of a job beside prompts: "image",
+    "mask", named inputs, and "alpha" if it keeps a photograph's (an ``Editor`` takes "image", "mask" and "target" anyway); ``needs``
+    those of them without which it refuses. ``edits`` of ``EDITS`` are the changes that the edit benchmark asks of it.
     """
+    if not set(edits) <= set(EDITS):
+        raise BadInput(f"edits {sorted(edits)}: give some of {', '.join(EDITS)}")
 
     def register(cls: type[M]) -> type[M]:
         cls.name = cls.__module__.rsplit(".", 1)[-1]
         cls.paper, cls.family = paper, family
         cls.works_on, cls.exclusive = frozenset(works_on), frozenset(exclusive)
+        cls.edits, cls.needs = frozenset(edits), frozenset(needs)
+        cls.takes = frozenset(takes) | cls.needs | (EDITOR_TAKES if issubclass(cls, Editor) else frozenset())
         cls.kind = next(kind for base, kind in KINDS.items() if issubclass(cls, globals()[base]))
         if issubclass(cls, Technique):
             cls.on = _guarded(cls.on)  # type: ignore[method-assign]
@@ -178,52 +238,6 @@ def stack(*techniques: Technique) -> Stack:
     return Stack(*techniques)
 
 
-# What is known without importing a method -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class KnobCard:
-    name: str
-    type: str
-    default: Any
-    range: Range
-
-
-@dataclass(frozen=True)
-class Card:
-    """A method as its source tells it."""
-
-    name: str
-    family: str
-    kind: str
-    paper: str
-    works_on: tuple[str, ...]
-    class_name: str
-    idea: str  # the module's docstring
-    summary: str  # the class's docstring
-    knobs: tuple[KnobCard, ...]
-    path: Path
-
-    @property
-    def headline(self) -> str:
-        return self.idea.strip().splitlines()[0] if self.idea else ""
-
-
-@functools.cache
-def cards() -> dict[str, Card]:
-    """Every method by name, sorted; read from source."""
-    found = (_card(path) for path in sorted(METHODS.glob("*/*.py")) if path.stem != "__init__")
-    return {card.name: card for card in sorted((c for c in found if c), key=lambda c: c.name)}
-
-
-def card(name: str) -> Card:
-    """The card of a method; names may be written with - or _."""
-    key = name.replace("-", "_")
-    if key not in cards():
-        raise unknown("method", name, cards(), hint="`diffolio list` shows what there is.")
-    return cards()[key]
-
-
 def get(name: str) -> type[Method]:
     """The class of a method (imports its module)."""
     found = card(name)
@@ -240,32 +254,3 @@ def make(name: str, knobs: dict[str, str] | None = None) -> Method:
             raise BadKnob(str(unknown(f"knob of {found.name}", key, [k.name for k in found.knobs])))
         values[key] = parse_value(found.name, key, text, types_of[key])
     return get(name)(**values)
-
-
-def _card(path: Path) -> Card | None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        call = next((d for d in node.decorator_list if isinstance(d, ast.Call) and getattr(d.func, "id", "") == "method"), None)
-        if call is None:
-            continue
-        given = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-        kind = next(KINDS[b.id] for b in node.bases if isinstance(b, ast.Name) and b.id in KINDS)
-        knobs = tuple(_knob_card(item) for item in node.body if isinstance(item, ast.AnnAssign) and _is_knob(item))
-        return Card(
-            path.stem, given["family"], kind, given["paper"], tuple(sorted(given.get("works_on", ()))), node.name,
-            ast.get_docstring(tree) or "", ast.get_docstring(node) or "", knobs, path,
-        )  # fmt: skip
-    return None
-
-
-def _is_knob(item: ast.AnnAssign) -> bool:
-    return isinstance(item.value, ast.Call) and getattr(item.value.func, "id", "") == "knob"
-
-
-def _knob_card(item: ast.AnnAssign) -> KnobCard:
-    assert isinstance(item.value, ast.Call) and isinstance(item.target, ast.Name)
-    said = {k.arg: ast.literal_eval(k.value) for k in item.value.keywords if k.arg}
-    made = knob(None, **said).metadata["range"]
-    return KnobCard(item.target.id, ast.unparse(item.annotation), ast.literal_eval(item.value.args[0]), made)

@@ -6,6 +6,7 @@ import json
 import math
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What ``diffolio run`` asks of a method. ``image`` is (3, H, W) in [0, 1]; sizes are pixels; None means the model's own."""
+    """What ``diffolio run`` asks of a method. ``image`` is (3, H, W) in [0, 1]; sizes are pixels; None means the model's own.
+
+    For methods that take them: ``mask`` bool (H, W), where the edit may act; ``alpha`` (H, W) of the picture; ``target``, the prompt of
+    what it should become; ``inputs``, further pictures or files by the method's name for them.
+    """
 
     model: Model
     prompts: list[str]
@@ -32,6 +37,10 @@ class Job:
     guidance_scale: float | None = None
     height: int | None = None
     width: int | None = None
+    mask: Tensor | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    target: str = ""
+    alpha: Tensor | None = None
 
     def sample(self) -> Tensor:
         """Pictures (B, 3, H, W) of the prompts."""
@@ -47,21 +56,30 @@ class Job:
 
 @dataclass
 class Result:
-    """Pictures by title (B, 3, H, W) in [0, 1], numbers by name, and what else a method reports."""
+    """Pictures by title (B, 3, H, W) in [0, 1], or clips (B, T, 3, H, W), with an alpha (H, W) where they have one, numbers by name,
+    and what else is reported."""
 
     images: dict[str, Tensor] = field(default_factory=dict)
     numbers: dict[str, float] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
+    alphas: dict[str, Tensor] = field(default_factory=dict)
 
     def picture(self) -> Image.Image:
-        """All pictures in one: a row per title, a column per sample."""
+        """All pictures in one: a row per title, a column per sample. Clips are strips of frames, a row each."""
+        from diffolio.models.clips import chosen
         from diffolio.models.images import sheet
 
-        return sheet(self.images, self.labels)
+        rows: dict[str, Any] = {}
+        for title, batch in self.images.items():
+            clips = {f"{title} {i}": list(clip[chosen(len(clip))]) for i, clip in enumerate(batch)} if batch[0].dim() == 4 else {}
+            rows |= clips or {title: batch}
+        return sheet(rows, self.labels if len(rows) == len(self.images) else ())
 
     def save(self, folder: str | Path, record: dict[str, Any] | None = None) -> list[Path]:
-        """Write ``<title>-<n>.png``, ``sheet.png`` and ``result.json``; returns the paths. Existing files of those names are replaced."""
+        """Write ``<title>-<n>.png`` (clips: an animated ``.webp``), ``sheet.png`` and ``result.json``; returns the paths. Existing
+        files of those names are replaced."""
+        from diffolio.models.clips import save_clip
         from diffolio.models.images import save_image
 
         folder = Path(folder)
@@ -70,8 +88,11 @@ class Result:
             paths = []
             for title, batch in self.images.items():
                 for index, image in enumerate(batch):
+                    if image.dim() == 4:
+                        paths.append(save_clip(folder / f"{slug(title)}-{index}.webp", image))
+                        continue
                     paths.append(folder / f"{slug(title)}-{index}.png")
-                    save_image(image, paths[-1])
+                    save_image(image, paths[-1], self.alphas.get(title))
             if self.images:
                 paths.append(folder / "sheet.png")
                 self.picture().save(paths[-1])

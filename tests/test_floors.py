@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "diffolio"
 FLOORS = {
-    "errors": 0, "geometry": 0, "knobs": 1, "registry": 1, "papers": 1, "worlds": 1, "process": 2, "nets": 2, "seams": 2, "miniatures": 3,
-    "models": 3, "results": 3, "training": 4, "metrics": 4, "methods": 5, "claims": 6, "cli": 7,
+    "errors": 0, "geometry": 0, "knobs": 1, "cards": 1, "registry": 1, "papers": 1, "worlds": 1, "process": 2, "nets": 2, "seams": 2,
+    "miniatures": 3, "models": 3, "results": 3, "training": 4, "metrics": 4, "edits": 4, "methods": 5, "claims": 6, "cli": 7, "web": 7,
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")
 

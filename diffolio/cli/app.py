@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from diffolio.cli.bench import bench
 from diffolio.cli.papers import papers
 from diffolio.errors import BadInput, DiffolioError
 
 app = typer.Typer(help="A digest of diffusion papers that you can run.", no_args_is_help=True, add_completion=False)
 app.add_typer(papers, name="papers")
+app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
@@ -79,14 +81,21 @@ def run(
     steps: Annotated[int, typer.Option(min=1, max=1000)] = 25,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the model's own.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="knob=value; with several methods NAME.knob=value.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="knob=value; with several methods NAME.knob=value; target=PROMPT of an editor."),
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Where an edit may act: white in a picture of the same size.")] = None,
+    input_: Annotated[list[str] | None, typer.Option("--input", help="name=file, for methods with further inputs.")] = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Run a method beside its baseline; write PNGs and result.json."""
     from diffolio.cli import running
 
-    request = running.Request(names, model, prompt or [], image, seed, steps, guidance, size, set_ or [], out)
+    request = running.Request(
+        names, model, prompt or [], image, seed, steps, guidance, size, set_ or [], out, mask, tuple(input_ or ())
+    )
     done = running.run(request)
     if as_json:
         print_json(done)
@@ -152,6 +161,26 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Folder to write to.")]
     from diffolio.cli import demo as demonstration
 
     demonstration.demo(out)
+
+
+@app.command()
+def web(
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine need --auth.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 7860,
+    auth: Annotated[str | None, typer.Option(help="user:password that visitors must give.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of runs: the page writes there and nowhere else.")] = Path("out"),
+    library: Annotated[
+        Path | None, typer.Option(help="Library file; default: DIFFOLIO_LIBRARY or the user's data folder.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A diffusers folder or hub id to offer beside the bundled models.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """The page: read the digest, run the paper, look at the evidence."""
+    from diffolio.cli.web import web as serve
+
+    serve(host, port, auth, runs, library, tuple(model or ()), show)
 
 
 @app.command()

@@ -22,6 +22,7 @@ class Station:
     look_for: str
     prompts: tuple[str, ...]
     knobs: tuple[tuple[str, str], ...] = ()
+    target: str = ""
     width: int | None = None
     height: int | None = None
     steps: int = 25
@@ -41,7 +42,7 @@ TOUR = (
     Station(
         "spdinv",
         "A picture is inverted and one word of its caption changed; everything else should stay.",
-        ("a red house",), knobs=(("target", "a blue house"), ("steps", "25")),
+        ("a red house",), target="a blue house",
     ),
 )  # fmt: skip
 
@@ -68,7 +69,8 @@ def demo(out: Path) -> None:
     for station in TOUR:
         method = registry.make(station.method, dict(station.knobs))
         console.print(f"[bold]{station.method}[/] {station.look_for}")
-        job = Job(model, list(station.prompts), steps=station.steps, width=station.width, height=station.height)
+        job = Job(model, list(station.prompts), steps=station.steps, width=station.width, height=station.height,
+                  target=station.target)  # fmt: skip
         result = method.run(job)
         folder = out / station.method
         result.save(folder, {"method": station.method, "knobs": method.knobs(), "prompts": job.prompts, "seed": job.seed})
@@ -106,6 +108,7 @@ code { background: #8882; padding: .1rem .3rem; }
 <p>Paper: <a href="https://arxiv.org/abs/{{ card.paper }}">{{ card.paper }}</a>.
 Run it: <code>diffolio run {{ station.method }} --prompt "{{ station.prompts[0] }}"
 {%- if station.width %} --size {{ station.width }}x{{ station.height }}{% endif %}
+{%- if station.target %} --set target="{{ station.target }}"{% endif %}
 {%- for key, value in station.knobs %} --set {{ key }}="{{ value }}"{% endfor %}</code></p>
 <img src="{{ station.method }}/sheet.png" alt="Pictures of {{ station.method }}: baseline and method">
 <p>{% for key, value in numbers.items() %}{{ key }} {{ "%.3g"|format(value) }}{{ ", " if not loop.last }}{% endfor %}</p></section>

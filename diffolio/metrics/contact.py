@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffolio.metrics.compliance import Compliance, compliance, held_out
-from diffolio.worlds.tabletop import Scene
+from diffolio.worlds.tabletop import Scene, render
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,6 +37,14 @@ def draw(model: Model, n: int, things: int, *, seed: int, steps: int, guidance_s
     ]
     images = torch.cat(parts)
     return Drawn(scenes, images, compliance(images, scenes))
+
+
+@torch.no_grad()
+def rebuilt(model: Model, scenes: Sequence[Scene], batch: int = 64) -> tuple[Tensor, Tensor]:
+    """Renders of the scenes (B, 3, H, W), and what the model's own encoder and decoder make of them."""
+    size = model.default_size
+    images = torch.cat([render(scenes[i : i + batch], size).images for i in range(0, len(scenes), batch)])
+    return images, torch.cat([model.decode(model.encode(part.to(model.device))).cpu() for part in images.split(batch)])
 
 
 def contact_sheet(groups: Sequence[Drawn], columns: int = 10) -> Image.Image:

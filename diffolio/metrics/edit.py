@@ -49,6 +49,18 @@ def background(edited: Tensor, sources: Tensor, mask: Tensor) -> dict[str, Tenso
 
 
 @torch.no_grad()
+def perceptual_background(edited: Tensor, sources: Tensor, mask: Tensor) -> Tensor | None:
+    """The perceptual distance (B,) with the mask blacked out in both, as PIE-Bench takes LPIPS; None while the judge is not there."""
+    from diffolio import miniatures
+    from diffolio.metrics.perceptual import Perceptual
+
+    if "mini-perc-b" not in miniatures.available():
+        return None
+    seen = ~mask[:, None].to(edited.device)
+    return Perceptual.load("b")(edited * seen, sources * seen)
+
+
+@torch.no_grad()
 def structure_distance(images: Tensor, references: Tensor, tokens: Tokens) -> Tensor:
     """Mean squared difference of the cosine self-similarities (N, N) of two pictures' features; (B,), 0 for equal pictures."""
     if images.shape != references.shape:

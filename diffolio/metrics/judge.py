@@ -62,6 +62,8 @@ def _load(copy: str) -> Judge:
     from transformers import CLIPModel, CLIPTokenizer
 
     from diffolio import miniatures
+    from diffolio.models.loading import quiet
 
     folder: Path = miniatures.folder(f"mini-clip-{copy}")
-    return Judge(CLIPModel.from_pretrained(folder, dtype=torch.float32), CLIPTokenizer.from_pretrained(folder))
+    with quiet():
+        return Judge(CLIPModel.from_pretrained(folder, dtype=torch.float32), CLIPTokenizer.from_pretrained(folder))

@@ -24,6 +24,7 @@ class ProximalGuidance:
     ``path``: the source's latents (samples, C, h, w) from clean to noise, one more than there are steps, as an inversion
     gives them. ``edited``: bool (samples,), samples that are edits; the others have an empty edit mask. ``kind`` "none" leaves
     guidance as it is and only pulls; ``rate`` 0 does not pull. ``below``: the timestep under which latents are pulled back.
+    ``spared``: bool (samples, 1, h, w), cells that are never pulled back.
     """
 
     path: Sequence[Tensor]
@@ -33,6 +34,7 @@ class ProximalGuidance:
     rate: float = 1.0
     below: float = 400.0
     radius: int = 1
+    spared: Tensor | None = None
 
     @contextmanager
     def on(self, seams: Seams, name: str = "proximal guidance") -> Iterator[None]:
@@ -48,7 +50,8 @@ class ProximalGuidance:
                 raise BadInput(f"{name}: {len(delta)} samples run, but a path of {len(self.edited)} was given")
             least = threshold(delta, self.quantile)
             mask = edit_mask(delta, least, self.radius)
-            masks[call.step] = mask & self.edited.to(mask.device).reshape(-1, 1, 1, 1)
+            mask = mask & self.edited.to(mask.device).reshape(-1, 1, 1, 1)
+            masks[call.step] = mask if self.spared is None else mask | self.spared.to(mask.device)
             return {"cond": outputs["uncond"] + proximal(delta, least, self.kind)} if self.kind != "none" else None
 
         def pull_back(step: int, timestep: Any, previous: Tensor) -> Tensor | None:

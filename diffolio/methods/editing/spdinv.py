@@ -19,26 +19,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from diffolio.edits import Edit, each
 from diffolio.errors import BadInput, BadKnob
 from diffolio.process.inversion import Solver, Trajectory, ddim_timesteps, invert, picard, reconstruct, residuals, upward
 from diffolio.process.optim import AdamW, frozen
-from diffolio.registry import Tool, knob, method
+from diffolio.registry import Editor, knob, method
 
 if TYPE_CHECKING:
     from diffolio.models import Model
-    from diffolio.results import Job, Result
 
 
-@method(paper="2403.11105", family="editing", works_on={"unet"})
+@method(paper="2403.11105", family="editing", works_on={"unet"},
+        edits={"object", "content", "pose", "colour", "material", "background", "style"})  # fmt: skip
 @dataclass(frozen=True)
-class SPDInv(Tool):
+class SPDInv(Editor):
     """Inverts pictures (B, 3, H, W) with their prompts, and edits them by a target prompt with fewer artefacts than DDIM inversion.
 
     ``SPDInv().invert(model, images, prompts)`` gives the trajectory, ``SPDInv()(model, image, source, target)`` the edit.
@@ -60,7 +60,6 @@ class SPDInv(Tool):
     quantile: float = knob(0.7, between=(0.0, 1.0), means="share of the guidance that is weak")
     solver: str = knob("adamw", choices=("adamw", "picard"), means="how the fixed point is found; adamw is the paper's")
     npi_interp: float = knob(0.0, between=(0.0, 1.0), means="how far the null prompt goes from the source back to the empty one")
-    target: str = knob("", means="target prompt of `diffolio run`; empty: the prompt's first colour is changed")
     blend: str = knob("", means="keep all but this word's place: a word of both prompts, or source word,target word")
     reweight: float = knob(1.0, at_least=0.0, means="factor on the attention of the target's blend word, else of its new words")
 
@@ -76,7 +75,7 @@ class SPDInv(Tool):
         """
         self.check(model)
         images = images if images.dim() == 4 else images[None]
-        prompts = _each(prompts, len(images), "source prompt")
+        prompts = each(prompts, len(images), "source prompt")
         with torch.no_grad():
             condition = model.condition(prompts)
             latents = model.encode(images.to(model.device)).float()
@@ -94,7 +93,7 @@ class SPDInv(Tool):
 
         The source runs beside its edit through the pipeline's own call, so techniques on the model act here too.
         """
-        targets = _each(targets, len(trajectory.clean), "target prompt")
+        targets = each(targets, len(trajectory.clean), "target prompt")
         if trajectory.steps != self.steps or trajectory.timesteps != ddim_timesteps(model.scheduler, self.steps):
             raise BadInput(
                 f"the inversion took {trajectory.steps} steps to {trajectory.timesteps[-1]}, the edit would take {self.steps}: "
@@ -108,40 +107,31 @@ class SPDInv(Tool):
             sampled = model.sample(condition=condition, latents=noise, steps=self.steps, guidance_scale=self.guidance)
         return sampled.images[len(targets) :]
 
-    def __call__(
-        self, model: Model, image: Tensor, source: str | Sequence[str], target: str | Sequence[str], mask: Tensor | None = None
-    ) -> Edit:
-        """Invert, reconstruct and edit pictures (B, 3, H, W) or (3, H, W). ``mask``: where the edit should act, bool (B, H, W)."""
-        images = (image if image.dim() == 4 else image[None]).to(model.device)
-        targets = _each(target, len(images), "target prompt")
-        trajectory = self.invert(model, images, source)
-        clean = reconstruct(model, trajectory)
-        with torch.no_grad():
-            remade = model.decode(clean)
-        edit = Edit(images, self.edit(model, trajectory, targets), remade, trajectory, targets, mask)
-        gaps = residuals(model, trajectory)
+    def change(
+        self, model: Model, images: Tensor, sources: list[str], targets: list[str], mask: Tensor | None = None, *, seed: int = 0,
+        **inputs: Any,
+    ) -> Edit:  # fmt: skip
+        """Invert and edit pictures (B, 3, H, W). Nothing is drawn, and the mask only serves the scores."""
+        trajectory = self.invert(model, images, sources)
+        edited = self.edit(model, trajectory, targets)
+        return Edit(images, edited, sources, targets, trajectory=trajectory, report={"steps": self.steps})
+
+    @torch.no_grad()
+    def examine(self, model: Model, edit: Edit) -> None:
+        """The reconstruction without guidance, and how far the inversion is from its fixed point."""
+        assert edit.trajectory is not None
+        clean = reconstruct(model, edit.trajectory)
+        edit.reconstruction = model.decode(clean)
+        gaps = residuals(model, edit.trajectory)
         edit.numbers |= {
             "residual": float(gaps.mean()),
             "residual_largest": float(gaps.max()),
-            "latent_reconstruction_mse": float((clean - trajectory.clean).square().mean()),
-            **edit.differences(),
+            "latent_reconstruction_mse": float((clean - edit.trajectory.clean).square().mean()),
         }
-        return edit
 
-    def run(self, job: Job) -> Result:
-        """Edit the given picture, or drawn ones, from plain DDIM inversion and from this one."""
-        from diffolio.results import Result
-
-        steps = job.steps if self.steps == type(self).steps else self.steps
-        mine = replace(self, steps=steps, guidance=self.guidance if job.guidance_scale is None else job.guidance_scale)
-        targets = wanted(job.prompts, self.target)
-        images = pictures(job)
-        plain, edit = (tool(job.model, images, job.prompts, targets) for tool in (mine.neutral(), mine))
-        numbers = {**edit.numbers, **{f"{name}_ddim": value for name, value in plain.numbers.items()}}
-        rows = {"source": edit.source, "edit from DDIM inversion": plain.edited, "edit from SPDInv": edit.edited}
-        rows["reconstruction"] = edit.reconstruction
-        report = {"source": job.prompts, "target": targets, "steps": steps}
-        return Result(rows, numbers, report, [f"{a} -> {b}" for a, b in zip(job.prompts, targets, strict=True)])
+    def baseline(self) -> SPDInv:
+        """Plain DDIM inversion, edited in the same way."""
+        return self.neutral()
 
     @contextmanager
     def _editing(self, model: Model, trajectory: Trajectory, targets: list[str]) -> Iterator[None]:
@@ -166,45 +156,6 @@ class SPDInv(Tool):
                 path = [torch.cat([z, z]) for z in trajectory.latents]
                 held.enter_context(ProximalGuidance(path, edited, self.prox, self.quantile).on(model.seams, self.name))
             yield
-
-
-@dataclass
-class Edit:
-    """Pictures (B, 3, H, W) before and after, what the inversion alone gives back, the trajectory and numbers."""
-
-    source: Tensor
-    edited: Tensor
-    reconstruction: Tensor
-    trajectory: Trajectory
-    targets: list[str]
-    mask: Tensor | None = None
-    numbers: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def change(self) -> Tensor:
-        """What the edit changed, (B, 3, H, W); with a mask, only outside of it, where nothing should."""
-        change = (self.edited - self.source).abs()
-        return change if self.mask is None else change * ~self.mask[:, None].to(change.device)
-
-    def differences(self) -> dict[str, float]:
-        """How far the edit is from the source, and with a mask how well the rest was kept."""
-        found = {"rms_change": float((self.edited - self.source).square().mean().sqrt())}
-        if self.mask is not None:
-            from diffolio.metrics.edit import background
-
-            kept = background(self.edited, self.source, self.mask.to(self.source.device))
-            found |= {f"background_{name}": float(value.mean()) for name, value in kept.items()}
-        return found
-
-    def result(self) -> Result:
-        from diffolio.results import Result
-
-        rows = {"source": self.source, "edit": self.edited, "reconstruction": self.reconstruction, "change": self.change}
-        labels = [f"{a} -> {b}" for a, b in zip(self.trajectory.prompts, self.targets, strict=True)]
-        return Result(rows, self.numbers, {"timesteps": self.trajectory.timesteps}, labels)
-
-    def save(self, folder: str | Path, record: dict[str, Any] | None = None) -> list[Path]:
-        return self.result().save(folder, record)
 
 
 def fixed_point(rounds: int, lr: float, tol: float) -> Solver:
@@ -235,47 +186,3 @@ def fixed_point(rounds: int, lr: float, tol: float) -> Solver:
         return best
 
     return solve
-
-
-def wanted(prompts: Sequence[str], target: str) -> list[str]:
-    """The target prompts of a run: the one given, or each prompt with its first colour changed."""
-    if not all(prompt.strip() for prompt in prompts):
-        raise BadInput("an edit starts from what the picture shows: give its prompt with --prompt")
-    if target.strip():
-        if len(prompts) > 1:
-            raise BadInput(f"one target for {len(prompts)} prompts: give the prompt that belongs to it with --prompt")
-        return [target]
-    from diffolio.worlds.tabletop.depict import recolour
-
-    found = [recolour(prompt) for prompt in prompts]
-    for prompt, new in zip(prompts, found, strict=True):
-        if new is None:
-            raise BadInput(f"what should {prompt!r} become? Give the target prompt with --set target='...'")
-    return [new for new in found if new is not None]
-
-
-def pictures(job: Job) -> Tensor:
-    """The job's picture at the model's size; else a drawn tabletop for captions of one, and samples for all other prompts."""
-    from diffolio.models.images import fit_size
-
-    height, width = job.height or job.model.default_size, job.width or job.model.default_size
-    if job.image is not None:
-        if len(job.prompts) > 1:
-            raise BadInput(f"one picture for {len(job.prompts)} prompts: give the one that describes it")
-        return fit_size(job.image, height, width)[None]
-    from diffolio.worlds.tabletop import render
-    from diffolio.worlds.tabletop.depict import depict
-
-    scenes = [depict(prompt) for prompt in job.prompts]
-    drawn = [scene for scene in scenes if scene is not None]
-    return render(drawn, height, width).images if len(drawn) == len(scenes) else job.sample()
-
-
-def _each(prompts: str | Sequence[str], n: int, what: str) -> list[str]:
-    """One prompt a picture."""
-    found = [prompts] * n if isinstance(prompts, str) else list(prompts)
-    if len(found) != n:
-        raise BadInput(f"{len(found)} {what}s for {n} pictures: give one for all, or one each")
-    if not all(isinstance(prompt, str) and prompt.strip() for prompt in found):
-        raise BadInput(f"an empty {what}: say in words what the picture shows, or should show")
-    return found
