@@ -1,15 +1,19 @@
 # make demo: set up and run papers on the bundled model.  make test: set up and run the tests.
+# make docs: build the documentation to build/docs/site, links checked; it opens from disk, without a network.
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint types evidence clean
+.PHONY: demo test docs lint types evidence clean
 
 demo: .venv/ready
 	$(BIN)/diffolio demo
 
 test: .venv/ready lint types
 	$(BIN)/python -m pytest
+
+docs: .venv/ready
+	$(BIN)/python -m docs.builder
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Put the recorded claims of all methods into the README's table.
+"""Put the families, the methods that run and their recorded claims into the README's tables.
 
 python benchmarks/readme_table.py
 """
@@ -8,15 +8,33 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from diffolio import registry
 from diffolio.claims import rows
 from diffolio.claims.evidence import MINIATURES
-from diffolio.cli.listing import number
+from diffolio.cli.listing import FAMILIES, number
+from diffolio.papers.catalogue import catalogue
 
 README = Path(__file__).parents[1] / "README.md"
 HEAD = [
     "| method | measured | paper says | baseline | ours | ratio [95%] | bar | holds |",
     "|---|---|---|---|---|---|---|---|",
 ]
+
+
+FAMILY_HEAD = ["| family | papers | run | methods |", "|---|---|---|---|"]
+
+
+def family_lines() -> list[str]:
+    """One row a family: how many papers of the catalogue, how many run, which."""
+    running, papers = registry.cards().values(), catalogue()
+    known = {paper.family for paper in papers} | {card.family for card in running}
+    lines, runs = [], 0
+    for family in (*FAMILIES, *sorted(known - set(FAMILIES))):
+        own = [card for card in running if card.family == family]
+        runs += len(own)
+        names = ", ".join(f"[`{card.name}`](diffolio/methods/{family}/{card.name}.py)" for card in own)
+        lines.append(f"| {family} | {sum(paper.family == family for paper in papers)} | {len(own)} | {names} |")
+    return [*lines, f"| **all** | **{len(papers)}** | **{runs}** | |"]
 
 
 def line(row: dict) -> str:
@@ -33,12 +51,18 @@ def line(row: dict) -> str:
 
 
 def main() -> None:
-    table = "\n".join([*HEAD, *(line(row) for row in rows() if row["family"] != MINIATURES)])
     text = README.read_text(encoding="utf-8")
-    fresh, found = re.subn(r"\| method \| measured.*?\n\n", lambda _: table + "\n\n", text, flags=re.S)
+    text = replaced(text, r"\| family \| papers.*?\n\n", [*FAMILY_HEAD, *family_lines()])
+    text = replaced(text, r"\| method \| measured.*?\n\n", [*HEAD, *(line(row) for row in rows() if row["family"] != MINIATURES)])
+    README.write_text(text, encoding="utf-8")
+
+
+def replaced(text: str, pattern: str, lines: list[str]) -> str:
+    """The text with the one table that the pattern finds written anew."""
+    fresh, found = re.subn(pattern, lambda _: "\n".join(lines) + "\n\n", text, flags=re.S)
     if found != 1:
-        raise SystemExit("the README has no table of claims to replace")
-    README.write_text(fresh, encoding="utf-8")
+        raise SystemExit(f"the README has {found} tables that begin like {lines[0]}: there must be one")
+    return fresh
 
 
 if __name__ == "__main__":
