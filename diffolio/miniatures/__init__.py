@@ -11,6 +11,7 @@ from diffolio.errors import unknown
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECORD = "checksums.json"
+ADAPTERS = "adapters"
 # Of a pipeline, a part, an adapter of a distilled student, an adapter of another miniature.
 INDICES = ("model_index.json", "config.json", "student.json", "base.json")
 GUIDANCE_SCALE = 4.0  # at which the miniatures are sampled unless told otherwise
@@ -29,6 +30,18 @@ def folder(name: str) -> Path:
     if name not in available():
         raise unknown("miniature", name, available(), hint="`diffolio train NAME` makes one.")
     return WEIGHTS / name
+
+
+def adapter(name: str) -> Path:
+    """The folder of what a recipe trained and the package ships: weights, the log of the training and what made it.
+
+    Raises: UnknownName naming the adapters that are here.
+    """
+    place = WEIGHTS / ADAPTERS / name
+    if not place.is_dir():
+        here = sorted(path.name for path in (WEIGHTS / ADAPTERS).glob("*") if path.is_dir())
+        raise unknown("adapter", name, here, hint=f"`diffolio train {name}` makes one.")
+    return place
 
 
 def checksums(name: str) -> dict[str, str]:

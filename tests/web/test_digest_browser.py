@@ -68,9 +68,9 @@ def test_evidence_is_sorted_by_any_column(visitor: Visitor) -> None:
     assert rows.count() >= 8 and page.locator("#evidence .fails").count() >= 1
     ratios = "all => all.map(r => r.children[7].dataset.v).filter(v => v !== '').map(Number)"
     page.get_by_role("button", name="ratio").click()
-    up = page.eval_on_selector_all("#evidence div.evidence > .scroll > table > tbody > tr", ratios)
+    up = page.eval_on_selector_all("#evidence table:not(.matrix) > tbody > tr:has(> td > .see)", ratios)
     page.get_by_role("button", name="ratio").click()
-    down = page.eval_on_selector_all("#evidence div.evidence > .scroll > table > tbody > tr", ratios)
+    down = page.eval_on_selector_all("#evidence table:not(.matrix) > tbody > tr:has(> td > .see)", ratios)
     assert up == sorted(up) and down == sorted(down, reverse=True) and len(up) >= 8
     assert page.locator("#evidence th[aria-sort=descending]").count() == 1
     page.locator("#evidence .see").first.click()
