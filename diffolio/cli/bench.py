@@ -99,6 +99,17 @@ def combinations(
         raise typer.Exit(1)
 
 
+@bench.command("miniatures")
+def miniatures_sheet(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("out/bench"),
+    record: Record = False,
+) -> None:
+    """One sheet of every bundled model: what it draws, with the reader's verdicts, under what its claim measured."""
+    from diffolio.claims.benchmark import sheet
+
+    typer.echo(str(sheet.record(None if record else out)))
+
+
 def _show(record: dict, paths: list[Path]) -> None:  # type: ignore[type-arg]
     from rich.console import Console
     from rich.table import Table
