@@ -7,7 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,15 +109,26 @@ class Result:
 def compare(technique: Technique, job: Job) -> Result:
     """The same prompts and seeds without and with a technique."""
     technique.check(job.model)
+    job = _sized(technique, job)
     started = time.perf_counter()
     baseline = job.sample()
     between = time.perf_counter()
     with technique.on(job.model) as model:
         changed = job.sample()
         report = dict(model.reports)
+    report["size"] = f"{changed.shape[-1]}x{changed.shape[-2]}"
     seconds = {"seconds_baseline": between - started, "seconds_method": time.perf_counter() - between}
     difference = float((changed - baseline).square().mean().sqrt()) if changed.shape == baseline.shape else math.nan
     return Result({"baseline": baseline, technique.name: changed}, {**seconds, "rms_difference": difference}, report, job.prompts)
+
+
+def _sized(technique: Technique, job: Job) -> Job:
+    """What is for pictures larger than the trained ones does nothing at the trained side: unless a size is asked for, twice that."""
+    parts = getattr(technique, "techniques", (technique,))
+    if job.height or job.width or not any(part.family == "resolution" for part in parts):
+        return job
+    side = 2 * job.model.default_size
+    return replace(job, height=side, width=side)
 
 
 def slug(title: str) -> str:

@@ -95,7 +95,7 @@ def gallery() -> str:
 
 def web_pictures() -> str:
     """Screenshots of the web page, if there are any."""
-    shots = sorted((ROOT / "docs" / "pictures").glob("web-*.png"))
+    shots = sorted((ROOT / "docs" / "pictures").glob("web-*.webp"))
     return "\n\n".join(f"![{path.stem.replace('-', ' ')}](pictures/{path.name})" for path in shots)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from diffolio.errors import BadKnob, Conflict, Unsupported
 from diffolio.methods.resolution.fouriscale import FouriScale, dilated_convolution, lowpass, lowpass_mask, structure_convolutions
 from diffolio.models import Model
+from diffolio.results import Job
 from tests.models.tiny import tiny_pixart, tiny_sd, tiny_sdxl
 
 PROMPTS = ["a red fish"]
@@ -121,6 +122,15 @@ def test_within_the_trained_size_nothing_changes_and_it_says_so():
     plain = model.sample(PROMPTS, steps=2).images
     with FouriScale().on(model), pytest.warns(UserWarning, match="nothing changes"):
         assert torch.equal(plain, model.sample(PROMPTS, steps=2).images)
+
+
+def test_a_run_without_a_size_is_larger_than_the_trained_one():
+    model = Model(tiny_sd())
+    shown = FouriScale().run(Job(model, ["a red fish"], steps=1))
+    side = 2 * model.default_size
+    assert shown.images["fouriscale"].shape[-2:] == (side, side) and shown.numbers["rms_difference"] > 0
+    asked = FouriScale().run(Job(model, ["a red fish"], steps=1, height=model.default_size))
+    assert asked.report["size"] == f"{model.default_size}x{model.default_size}"
 
 
 def test_neutral_is_bit_identical_at_any_size():
