@@ -150,6 +150,11 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def claim_of(name: str) -> Claim | None:
+    """The CLAIM of a method or bundled model, read without importing it; None if it has none."""
+    return _claim_of(subject(name).claim)
+
+
 def _claim_of(path: Path) -> Claim | None:
     """The CLAIM literal of a claim module, read without importing it."""
     if not path.exists():

@@ -82,7 +82,7 @@ def model_evidence() -> dict[str, dict[str, Any]]:
 def evidence_of_model(name: str) -> dict[str, Any] | None:
     """A model's own evidence, or that of the family whose copies it is one of (``mini-clip`` for ``mini-clip-a``)."""
     key = name.replace("-", "_")
-    return model_evidence().get(key) or model_evidence().get(key.rsplit("_", 1)[0])
+    return model_evidence().get(key.removesuffix("_a").removesuffix("_b"))
 
 
 def example_model(entry: Entry) -> str:

@@ -59,11 +59,11 @@ def what(folder: Path) -> str:
 
 def used_by(name: str) -> str:
     """The methods whose claim reads these weights."""
-    from diffolio.claims.evidence import _claim_of, subject
+    from diffolio.claims.evidence import claim_of
 
     using = []
     for entry in entries():
-        claim = _claim_of(subject(entry.name).claim)
+        claim = claim_of(entry.name)
         if claim and name in (claim.model, *claim.weights):
             using.append(f"[{entry.title}](../{entry.page})")
     return ", ".join(using)
