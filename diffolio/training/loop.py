@@ -112,7 +112,9 @@ def train(
     settings = settings or Settings()
     folder = Path(folder)
     _prepare(folder, resume)
-    accelerator = Accelerator(cpu=torch.device(device).type == "cpu", mixed_precision="bf16" if settings.bfloat16 else "no")
+    kind = torch.device(device).type
+    # The precision is not accelerate's, which is one for the whole process: two trainings in one may differ in it.
+    accelerator = Accelerator(cpu=kind == "cpu", mixed_precision="no")
     names = list(objective.modules)
     parameters = [p for name in names for p in objective.modules[name].parameters() if p.requires_grad]
     if not parameters:
@@ -133,7 +135,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate * _rate(step, used, settings)
             generator = torch.Generator(device="cpu").manual_seed(seed * 1_000_003 + step)
-            with accelerator.autocast():
+            with torch.autocast(kind, torch.bfloat16, enabled=settings.bfloat16):
                 loss, extra = objective.loss(step, generator)
             if not torch.isfinite(loss):
                 raise NotFinite(

@@ -17,7 +17,8 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.web.conftest import ARGS, FOUND, Served, Visitor, free_port, wait_for
+from tests.browsers import ARGS, FOUND
+from tests.web.conftest import Served, Visitor, free_port, wait_for
 
 OUT = Path(__file__).parents[1] / "pictures"
 LOADED = """() => [...document.querySelectorAll('img')].filter(i => i.checkVisibility() && i.getBoundingClientRect().top < innerHeight)

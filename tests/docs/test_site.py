@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +14,6 @@ from docs.builder.content import Entry, entries
 from docs.builder.text import blocks, cell, prose, table
 from tests.docs.conftest import parses
 from tests.docs.markdown import blocks_of
-
-FOUND = (
-    os.environ.get("DIFFOLIO_CHROMIUM")
-    or shutil.which("chromium")
-    or shutil.which("chromium-browser")
-    or shutil.which("google-chrome")
-)
 
 
 @pytest.fixture(scope="module")
@@ -129,17 +120,6 @@ def test_docstrings_become_pages() -> None:
     assert text[3].tells_differences
     assert prose("a | b") == "a &#124; b"
     assert table(("x",), [(1,)]) == "| x |\n| --- |\n| 1 |"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if FOUND is None:
-        pytest.skip("no chromium is installed (DIFFOLIO_CHROMIUM names one)")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=FOUND, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

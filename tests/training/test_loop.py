@@ -44,6 +44,14 @@ def test_it_learns_and_logs(tmp_path):
     assert len(rows) == 12  # the first step and every twentieth
 
 
+def test_precision_is_chosen_anew_for_every_training(tmp_path):
+    for number, bfloat16 in enumerate((True, False, True)):
+        line, kinds = Line(), set()
+        line.net.register_forward_hook(lambda module, args, out, kinds=kinds: kinds.add(out.dtype))
+        train(line, tmp_path / str(number), Budget(steps=2), Settings(bfloat16=bfloat16), progress=False)
+        assert kinds == {torch.bfloat16 if bfloat16 else torch.float32} and line.net.weight.dtype == torch.float32
+
+
 def test_resuming_gives_the_same_weights_as_never_stopping(tmp_path):
     """With the same schedule, data and averages; the rate depends on the budget, so the break is made by hand."""
     whole, broken, rest = Line(), Line(), Line()

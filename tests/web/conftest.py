@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,16 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-FOUND = (
-    os.environ.get("DIFFOLIO_CHROMIUM")
-    or shutil.which("chromium")
-    or shutil.which("chromium-browser")
-    or shutil.which("google-chrome")
-)
-ARGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,17 +56,6 @@ def wait_for(address: str, process: subprocess.Popen[str], seconds: float = 240)
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f"no page at {address} within {seconds} s")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if FOUND is None:
-        pytest.skip("no chromium is installed (DIFFOLIO_CHROMIUM names one)")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=FOUND, args=ARGS)
-        yield chromium
-        chromium.close()
 
 
 class Visitor:

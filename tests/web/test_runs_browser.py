@@ -148,6 +148,8 @@ def test_a_conflict_is_greyed_out_and_two_are_stacked(visitor: Visitor) -> None:
     page.get_by_role("button", name="Run fouriscale + importance_tome").wait_for()
     page.get_by_role("button", name="Knobs of importance_tome").wait_for()
     visitor.fill("Steps", "2")
+    page.get_by_role("button", name="Guidance and size").locator("visible=true").click()
+    visitor.fill("Size", "64x64")
     visitor.run()
     visitor.status("Done.", timeout=120_000)
     assert page.get_by_text("diffolio run fouriscale+importance_tome").is_visible()

@@ -104,27 +104,31 @@ class AttributeControl(Technique):
             yield model
 
     def run(self, job: Job) -> Result:
-        """A row of pictures from less to more of the attribute; with controls given, with and without them."""
+        """A row of pictures from less to more of the attribute for each prompt; with controls given, with and without them."""
         from diffolio.results import Result
 
         if self.controls:
             return super().run(job)
-        if len(job.prompts) != 1 or not job.prompts[0].strip():
-            raise BadInput("attribute_control shows one prompt from less to more: give one --prompt")
-        subject = self.subject or job.prompts[0].split()[-1]
-        subject_tokens(job.model, job.prompts[0], subject)
-        word = subject.partition("#")[0]
         parts = [part.strip() for part in self.contrast.split("/")]
         if len(parts) != 2:
             raise BadKnob(f"contrast={self.contrast!r}: give more/less, such as large/small")
-        pairs = [Pair(word, *(f"{part} {word}" for part in parts))]
-        delta = learn(job.model, pairs, steps=self.learn_steps, seed=job.seed) if self.learn_steps else naive(job.model, pairs)
+        if empty := [prompt for prompt in job.prompts if not prompt.strip()]:
+            raise BadInput(f"{len(empty)} of {len(job.prompts)} prompts are empty: attribute_control needs a subject in each")
         strengths = torch.linspace(-self.strength, self.strength, 5).tolist()
-        images = []
-        for alpha in strengths:
-            with replace(self, controls=((delta, subject, alpha),)).on(job.model):
-                images.append(job.sample())
-        return Result({self.name: torch.cat(images)}, {}, {"delta": delta.as_dict()}, [f"{alpha:+.1f}" for alpha in strengths])
+        rows, deltas = {}, {}
+        for prompt in job.prompts:
+            subject = self.subject or prompt.split()[-1]
+            subject_tokens(job.model, prompt, subject)
+            word = subject.partition("#")[0]
+            pairs = [Pair(word, *(f"{part} {word}" for part in parts))]
+            delta = learn(job.model, pairs, steps=self.learn_steps, seed=job.seed) if self.learn_steps else naive(job.model, pairs)
+            drawn = []
+            for alpha in strengths:
+                with replace(self, controls=((delta, subject, alpha),)).on(job.model):
+                    drawn.append(replace(job, prompts=[prompt]).sample())
+            rows[self.name if len(job.prompts) == 1 else f"{self.name}: {prompt}"] = torch.cat(drawn)
+            deltas[word] = delta.as_dict()
+        return Result(rows, {}, {"deltas": deltas}, [f"{alpha:+.1f}" for alpha in strengths])
 
 
 @torch.no_grad()

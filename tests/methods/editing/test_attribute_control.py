@@ -184,6 +184,10 @@ def test_a_delta_is_saved_and_read_back_and_the_authors_files_too(tmp_path, mode
 def test_run_shows_a_row_from_less_to_more():
     result = AttributeControl().run(Job(Model(tiny_sd()), ["a red fish"], steps=2))
     assert result.labels == ["-2.0", "-1.0", "+0.0", "+1.0", "+2.0"] and len(result.images["attribute_control"]) == 5
+    two = AttributeControl().run(Job(Model(tiny_sd()), ["a red fish", "a blue tree"], steps=1))
+    assert [len(row) for row in two.images.values()] == [5, 5] and set(two.report["deltas"]) == {"fish", "tree"}
+    with pytest.raises(BadInput, match="1 of 2 prompts"):
+        AttributeControl().run(Job(Model(tiny_sd()), ["a red fish", " "], steps=1))
 
 
 def test_words_that_do_not_fit_say_so():
