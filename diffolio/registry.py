@@ -20,6 +20,8 @@ from diffolio.errors import BadInput, BadKnob, Unsupported, unknown
 from diffolio.knobs import Range, accepts, check, hints, knob, parse_value
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from diffolio.edits import Edit, Picture
@@ -145,6 +147,12 @@ class Recipe(Method):
 
     def fit(self, model: Model, data: Any, budget: Any, **options: Any) -> Any:
         raise NotImplementedError
+
+    def read(self, folder: Path, model: Model) -> Any:
+        """What ``fit`` takes as data, from a user's folder: pictures with their captions, unless the recipe says otherwise."""
+        from diffolio.training.data import captioned_folder
+
+        return captioned_folder(folder)
 
     def run(self, job: Job) -> Result:
         """Sample from the bundled outcome of the recipe, beside its baseline."""

@@ -144,9 +144,8 @@ def fingerprint(name: str) -> str:
             digest.update(_code(path).encode())
     claim = _claim_of(about.claim)
     for weights in sorted({claim.model, *claim.weights}) if claim else ():
-        digest.update(
-            json.dumps(miniatures.checksums(weights) if weights in miniatures.available() else {}, sort_keys=True).encode()
-        )
+        here = weights in miniatures.available() or (miniatures.WEIGHTS / weights).is_dir()
+        digest.update(json.dumps(miniatures.checksums(weights) if here else {}, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 

@@ -29,11 +29,10 @@ def train(
         raise unknown("recipe or miniature", name, [*PLANS, *recipes])
     from diffolio.cli.running import make
     from diffolio.models import load
-    from diffolio.training.data import captioned_folder
 
     recipe = make(name, settings)
     assert isinstance(recipe, registry.Recipe)
     loaded = load(model)
     recipe.check(loaded)
-    trained = recipe.fit(loaded, captioned_folder(data) if data else None, limit, folder=folder, resume=resume, seed=seed)
+    trained = recipe.fit(loaded, recipe.read(data, loaded) if data else None, limit, folder=folder, resume=resume, seed=seed)
     typer.echo(f"{name}: {trained.steps} steps, {trained.seconds:.0f} s; weights in {trained.folder}")

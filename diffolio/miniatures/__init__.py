@@ -45,8 +45,9 @@ def adapter(name: str) -> Path:
 
 
 def checksums(name: str) -> dict[str, str]:
-    """SHA-256 of each file of a miniature, by its path inside the folder."""
-    base = folder(name)
+    """SHA-256 of each file of a miniature, or of ``adapters/NAME``, by its path inside the folder."""
+    kind, _, rest = name.partition("/")
+    base = adapter(rest) if kind == ADAPTERS and rest else folder(name)
     files = sorted(path for path in base.rglob("*") if path.is_file())
     return {path.relative_to(base).as_posix(): _sha256(path) for path in files}
 

@@ -65,6 +65,7 @@ class OneStepGenerator(nn.Module):
             raise BadInput(f"directions {tuple(directions)}: give at least one name, each once, such as 'a2b' and 'b2a'")
         self._model = [model]  # in a list: its weights are not the generator's
         self.guidance_scale = guidance_scale
+        self.about: dict[str, Any] = {}  # how it was trained, where it comes from a file
         self.settings = {
             "rank_unet": rank_unet, "rank_vae": rank_vae, "directions": list(directions), "skips": skips,
             "timestep": int(model.scheduler.config.num_train_timesteps) - 1 if timestep is None else timestep,
@@ -162,6 +163,21 @@ class OneStepGenerator(nn.Module):
     def learned(self) -> dict[str, nn.Parameter]:
         """What trains, by name: LoRA, the new first convolution, the skips."""
         return {name: parameter for name, parameter in self.named_parameters() if _learns(name)}
+
+
+@torch.no_grad()
+def one_step_spread(generator: OneStepGenerator, images: Tensor, prompts: Sequence[str], seed: int = 0) -> float:
+    """How far the base's clean estimates of pure noise spread, as a share of how far the latents of pictures (B, 3, H, W) do.
+
+    One that was made for one step gives about 1. The estimate of one that was not is the mean of all that it could draw, and
+    spreads less; a rough sign, which says nothing of what is drawn. ``prompts`` as many as pictures.
+    """
+    model = generator.model
+    real = model.encode(images.to(model.device))
+    noise = torch.randn(real.shape, generator=torch.Generator().manual_seed(seed)).to(real)
+    with generator.strength(next(iter(generator.vaes.values())), 0.0):
+        clean = generator.step(noise, generator.text(prompts, tuple(images.shape[-2:])))  # type: ignore[arg-type]
+    return float(clean.std() / real.std())
 
 
 def _usable(name: str) -> bool:

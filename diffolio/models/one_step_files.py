@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 WEIGHTS, RECORD = "one_step.safetensors", "one_step.json"
 
 
-def save_one_step(generator: OneStepGenerator, folder: str | Path) -> Path:
+def save_one_step(generator: OneStepGenerator, folder: str | Path, about: dict[str, Any] | None = None) -> Path:
     """Write the learned weights and the settings to ``folder``, in one move: float16, the skips in float32, whose weights are
-    near 1e-5 and would lose their digits. Returns the folder."""
+    near 1e-5 and would lose their digits. ``about`` is recorded beside them: how they were trained. Returns the folder."""
     from safetensors.torch import save_file
 
     folder = Path(folder)
@@ -35,7 +35,8 @@ def save_one_step(generator: OneStepGenerator, folder: str | Path) -> Path:
     save_file(kept, partial / WEIGHTS)
     model = generator.model
     record = {
-        "settings": generator.settings, "base": model.name, "unet": fingerprint(model.denoiser), "vae": fingerprint(model.vae)
+        "settings": generator.settings, "base": model.name, "unet": fingerprint(model.denoiser), "vae": fingerprint(model.vae),
+        "about": about or {},
     }  # fmt: skip
     (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
@@ -44,15 +45,16 @@ def save_one_step(generator: OneStepGenerator, folder: str | Path) -> Path:
 
 def load_one_step(folder: str | Path, model: Model, any_base: bool = False) -> OneStepGenerator:
     """The generator in ``folder`` on its base, not trainable; refused for another base (``any_base`` lifts that)."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(folder)
+    record = read_record(folder)
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         weights = load_file(folder / WEIGHTS)
-        settings, base, recorded = record["settings"], record["base"], (record["unet"], record["vae"])
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{folder} holds no one-step generator: it needs {WEIGHTS} and {RECORD} ({error})") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInput(f"{folder} holds no one-step generator: {WEIGHTS} cannot be read ({error})") from error
+    settings, base, recorded = record["settings"], record["base"], (record["unet"], record["vae"])
     for part, known in zip((model.denoiser, model.vae), recorded, strict=True):
         check_base(part, known, f"the generator in {folder}", base, any_base)
     generator = OneStepGenerator(model, **settings)
@@ -62,4 +64,31 @@ def load_one_step(folder: str | Path, model: Model, any_base: bool = False) -> O
     with torch.no_grad():
         for name, parameter in learned.items():
             parameter.copy_(weights[name])
+    generator.about = record["about"]
     return generator.eval().requires_grad_(False)
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """ "settings", "base" (its name), "unet" and "vae" (its fingerprints) and "about" of the generator in ``folder``."""
+    path = Path(folder) / RECORD
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {"about": {}, **{key: record[key] for key in ("settings", "base", "unet", "vae")}, **record}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder} holds no one-step generator: it needs {WEIGHTS} and {RECORD} ({error})") from error
+
+
+def base_for(folder: str | Path, model: Model) -> Model:
+    """``model`` if the generator in ``folder`` was trained on it, else the bundled model that it was trained on, if it is one.
+
+    BadInput where it is neither: which base is needed is said.
+    """
+    from diffolio import miniatures
+    from diffolio.models.loading import load
+
+    record = read_record(folder)
+    if fingerprint(model.denoiser) == record["unet"]:
+        return model
+    if record["base"] in miniatures.available():
+        return load(record["base"], device=model.device)
+    raise BadInput(f"the generator in {folder} was trained on {record['base']}, not on {model.name}: give that with --model")

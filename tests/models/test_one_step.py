@@ -8,7 +8,7 @@ import torch
 from diffolio.errors import BadInput, UnknownName, Unsupported
 from diffolio.models import Model
 from diffolio.models.one_step import OneStepGenerator
-from diffolio.models.one_step_files import load_one_step, save_one_step
+from diffolio.models.one_step_files import base_for, load_one_step, read_record, save_one_step
 from tests.models.tiny import tiny_model, tiny_sd
 
 PROMPT = "a red circle"
@@ -56,6 +56,46 @@ def test_before_training_it_is_encode_unet_one_step_decode(model, generator):
         made = generator(x, PROMPT, gamma=0.0)
         torch.testing.assert_close(made, by_hand(model, model.encode(x)), rtol=1e-3, atol=1e-3)
         assert 0 < (generator(x, PROMPT) - made).abs().max() < 0.05  # skips start at 1e-5
+
+
+def test_an_lcm_student_is_told_its_guidance():
+    from diffolio.models.students import guided_student, student_pipeline
+
+    unet = guided_student(tiny_sd().unet, 16)
+    torch.nn.init.normal_(unet.time_embedding.cond_proj.weight, generator=torch.Generator().manual_seed(1))
+    student = Model(student_pipeline(tiny_sd(), unet.requires_grad_(False)), name="student")
+    z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    made = {g: OneStepGenerator(student, 0, 0, skips=False, guidance_scale=g) for g in (1.0, 4.0)}
+    with torch.no_grad():
+        clean = {g: generator.step(z, generator.text([PROMPT] * 2)) for g, generator in made.items()}
+        wanted = student.predict(z, 999, student.condition([PROMPT] * 2), guidance_scale=4.0).clean
+    torch.testing.assert_close(clean[4.0], wanted)
+    assert (clean[1.0] - clean[4.0]).abs().max() > 1e-3
+
+
+def test_spread_tells_a_mean_from_pictures(model):
+    from diffolio.models.one_step import one_step_spread
+
+    generator, x = OneStepGenerator(model, 0, 0, skips=False), rand(4, 3, 64, 64)
+    latents = model.encode(x)
+    for share in (1.0, 0.3):
+        generator.step = lambda z, text, share=share: share * latents
+        assert one_step_spread(generator, x, [PROMPT] * 4) == pytest.approx(share, rel=1e-4)
+
+
+def test_a_bundled_base_takes_the_place_of_another_model(generator, model, tmp_path):
+    folder = save_one_step(generator, tmp_path / "generator", {"steps": 3})
+    assert base_for(folder, model) is model and read_record(folder)["about"] == {"steps": 3}
+    assert load_one_step(folder, model).about == {"steps": 3}
+    with pytest.raises(BadInput, match="was trained on tiny-sd, not on tiny-sd_v"):
+        base_for(folder, changed(tiny_model("sd_v")))
+
+
+def changed(other):
+    other.pipeline.unet = copy.deepcopy(other.denoiser)
+    with torch.no_grad():
+        other.denoiser.conv_in.weight.mul_(1.1)
+    return other
 
 
 def test_without_skips_lora_or_both(model):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from diffolio.errors import BadInput, choose
 from diffolio.worlds.tabletop.palette import BACKGROUNDS, COLOURS, STYLES, TEXTURES
-from diffolio.worlds.tabletop.shapes import KIND_NAMES
+from diffolio.worlds.tabletop.shapes import KINDS
 
 RELATIONS: tuple[str, ...] = ("left of", "right of", "above", "below", "in front of")
 
@@ -24,7 +24,7 @@ class Thing:
     angle: float = 0.0
 
     def __post_init__(self) -> None:
-        choose("kind", self.kind, KIND_NAMES)
+        choose("kind", self.kind, tuple(KINDS))
         choose("colour", self.colour, tuple(COLOURS))
         if not 0 < self.size <= 2:
             raise BadInput(f"size {self.size} of a {self.kind}: give a fraction of the shorter side in (0, 2]")

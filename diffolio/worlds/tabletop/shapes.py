@@ -152,6 +152,10 @@ KINDS: dict[str, list[Part]] = {
 }
 KIND_NAMES: tuple[str, ...] = tuple(KINDS)
 
+# Drawn where a scene asks for it by name, and never by chance: scenes, captions and the reader know the kinds above.
+ARROW = "arrow"  # upright, it points to the top of the picture
+KINDS[ARROW] = [(union(convex([(0, -0.96), (0.80, -0.04), (-0.80, -0.04)]), box(0, 0.42, 0.27, 0.52)), "colour")]
+
 
 def silhouette(kind: str) -> Distance:
     """The distance to everything that a kind paints."""
