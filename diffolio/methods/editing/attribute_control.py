@@ -121,7 +121,9 @@ class AttributeControl(Technique):
             subject_tokens(job.model, prompt, subject)
             word = subject.partition("#")[0]
             pairs = [Pair(word, *(f"{part} {word}" for part in parts))]
-            delta = learn(job.model, pairs, steps=self.learn_steps, seed=job.seed) if self.learn_steps else naive(job.model, pairs)
+            delta = (
+                learn(job.model, pairs, steps=self.learn_steps, seed=job.seed) if self.learn_steps else naive(job.model, pairs)
+            )
             drawn = []
             for alpha in strengths:
                 with replace(self, controls=((delta, subject, alpha),)).on(job.model):
