@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffolio.errors import BadInput, UnknownName
-from diffolio.worlds.orchard import GAP, KINDS, STALKS, draw_orchard, read_orchard, sample_orchard, top
+from diffolio.worlds.orchard import GAP, INK, KINDS, STALKS, WOOD, draw_orchard, read_orchard, sample_orchard, top
 
 
 def test_the_same_seed_gives_the_same_scenes():
@@ -80,3 +80,14 @@ def test_it_is_read_at_other_sizes_and_with_a_little_noise():
     noisy = (small + 0.03 * torch.randn(small.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     assert [picked.tied for picked in read_orchard(noisy)] == [scene.logical for scene in scenes]
     assert [picked.tied for picked in read_orchard(draw_orchard(scenes, 128))] == [scene.logical for scene in scenes]
+
+
+def test_connectedness_is_what_counts_and_not_the_paint():
+    """A branch in another colour than wood, a stalk in another than ink: read the same."""
+    scenes = sample_orchard(12, 9)
+    images = draw_orchard(scenes)
+    for old, new in ((WOOD, (0.8, 0.1, 0.15)), (INK, (0.1, 0.35, 0.12))):
+        near = (images - torch.tensor(old)[:, None, None]).abs().amax(1, keepdim=True) < 0.1
+        images = torch.where(near, torch.tensor(new)[:, None, None], images)
+    assert [picked.tied for picked in read_orchard(images)] == [scene.logical for scene in scenes]
+    assert all(picked.branch for picked in read_orchard(images))

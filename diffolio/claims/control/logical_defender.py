@@ -37,7 +37,7 @@ TRAINING_STEPS = 450
 def measure(*, retrain: bool = False) -> Outcome:
     """Same prompts and noise for all: the base, the rule's own words in the prompt, textual inversion learned as long, the method."""
     from diffolio import miniatures
-    from diffolio.methods.editing.logical_defender import BASE, INVERSION, LOGIC, LogicalDefender
+    from diffolio.methods.control.logical_defender import BASE, INVERSION, LOGIC, LogicalDefender
     from diffolio.models import load
     from diffolio.models.images import sheet
     from diffolio.models.logic import LogicEmbedding
@@ -116,7 +116,7 @@ def difference(value: list[float], base: list[float]) -> list[float]:
 
 def trained(model: Model, folder: Path) -> Path:
     """The fine-tuned base, the rule and the inversion, trained anew (about eight minutes on one core)."""
-    from diffolio.methods.editing.logical_defender import LogicalDefender
+    from diffolio.methods.control.logical_defender import LogicalDefender
     from diffolio.training.loop import Budget
 
     LogicalDefender(**TRAINING).fit(model, budget=Budget(steps=TRAINING_STEPS), folder=folder)  # type: ignore[arg-type]

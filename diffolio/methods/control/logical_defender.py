@@ -48,7 +48,7 @@ LOGIC, INVERSION, BASE = "logic.safetensors", "inversion.safetensors", "base"
 ROW = "logic"
 
 
-@method(paper="2403.11570", family="editing", works_on={"unet"})
+@method(paper="2403.11570", family="control", works_on={"unet"})
 @dataclass(frozen=True)
 class LogicalDefender(Recipe):
     """Learns a rule from 5 to 20 captioned pictures that obey it, and lets prompts carry it.

@@ -41,7 +41,7 @@ TRAINING_STEPS = 830
 def measure(*, retrain: bool = False) -> Outcome:
     """Same layouts, captions and noise for all. The parts are ablated by closing the other's gates in the one trained model."""
     from diffolio import miniatures
-    from diffolio.methods.editing.eocnet import EOCNet
+    from diffolio.methods.control.eocnet import EOCNet
     from diffolio.models import load
     from diffolio.models.coherence import load_coherence
     from diffolio.models.images import sheet
@@ -154,7 +154,7 @@ def shown(value: float, unit: str) -> str:
 
 def trained(model: Model, folder: Path) -> Path:
     """The adapter and its baseline, trained anew (about eight minutes on one core)."""
-    from diffolio.methods.editing.eocnet import EOCNet
+    from diffolio.methods.control.eocnet import EOCNet
     from diffolio.training.loop import Budget
 
     EOCNet(**TRAINING).fit(model, budget=Budget(steps=TRAINING_STEPS), folder=folder)  # type: ignore[arg-type]

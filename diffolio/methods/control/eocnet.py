@@ -45,7 +45,7 @@ FREEU = {"s1": 0.9, "s2": 0.2, "b1": 1.1, "b2": 1.2}
 BASELINE = "baseline"
 
 
-@method(paper="2311.10522", family="editing", works_on={"unet"}, takes={"layout"})
+@method(paper="2311.10522", family="control", works_on={"unet"}, takes={"layout"})
 @dataclass(frozen=True)
 class EOCNet(Recipe):
     """Draws a label map with words for its classes and a caption for their relations, after training on such pictures.

@@ -12,7 +12,7 @@ from PIL import Image
 
 from diffolio import miniatures
 from diffolio.errors import BadInput, BadKnob, Unsupported
-from diffolio.methods.editing.eocnet import EOCNet, drawn, split
+from diffolio.methods.control.eocnet import EOCNet, drawn, split
 from diffolio.models import DiffolioWarning, Model, load
 from diffolio.models.coherence import CoherenceAdapter, laid_out, load_coherence, save_coherence
 from diffolio.models.fine_tuning import copied, trainable

@@ -7,7 +7,7 @@ import torch
 
 from diffolio import miniatures
 from diffolio.errors import BadInput, Conflict, Unsupported
-from diffolio.methods.editing.logical_defender import BASE, LOGIC, LogicalDefender, frozen, orchard_examples, start_of
+from diffolio.methods.control.logical_defender import BASE, LOGIC, LogicalDefender, frozen, orchard_examples, start_of
 from diffolio.models import Model, load
 from diffolio.models.logic import LogicEmbedding
 from diffolio.models.pseudo_words import states_with, word_vectors

@@ -1,0 +1,1 @@
+"""Control of generation: layouts, light, rules and other conditions."""
