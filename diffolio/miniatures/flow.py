@@ -25,7 +25,7 @@ class MiniFlow:
 
     Stable Diffusion 3 takes three text encoders, two CLIPs and a T5; here they are one or two layers deep and trained along.
     The pipeline pads the T5's 256 tokens, which would cost three quarters of the computation, so that only one batch in
-    eight is trained at that length and the others at the captions' own.
+    eight is trained at that length, a quarter of the size, and the others at the captions' own.
     """
 
     batch = 32
@@ -70,11 +70,12 @@ class MiniFlow:
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         assert self.data is not None
-        latents, captions, weights = self.data.draw(self.batch, self.drop, generator, self.emphasis)
         long = float(torch.rand((), generator=generator)) < 1 / 8
+        batch = max(self.batch // 4, 1) if long else self.batch
+        latents, captions, weights = self.data.draw(batch, self.drop, generator, self.emphasis)
         states, pooled = self.encode(captions, T5_LENGTH if long else LENGTH)
         noise = torch.randn(latents.shape, generator=generator)
-        sigma = logit_normal(self.batch, generator, spread=1.0)
+        sigma = logit_normal(batch, generator, spread=1.0)
         noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
         velocity = self.transformer(noisy, states, pooled, sigma * self.scheduler.config.num_train_timesteps).sample
         error = (velocity.float() - (noise - latents)).square().mean(1)

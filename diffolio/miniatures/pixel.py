@@ -26,7 +26,7 @@ def pictures(n: int, seed: int, split: str = "train") -> Tensor:
 class MiniPixel:
     """Objective: noise prediction with min-SNR weighting (gamma 5) on pixels in [-1, 1], on the cosine schedule."""
 
-    batch = 32
+    batch = 16
     gamma = 5.0
 
     def __init__(self, n: int = 40_000) -> None:
@@ -37,7 +37,7 @@ class MiniPixel:
             in_channels=3,
             out_channels=3,
             layers_per_block=1,
-            block_out_channels=(48, 96, 128),
+            block_out_channels=(32, 64, 96),
             down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
             attention_head_dim=32,
