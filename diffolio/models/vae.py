@@ -44,10 +44,10 @@ class Pixels:
 
 
 class Autoencoder:
-    """An AutoencoderKL between pictures in [0, 1] and latents (z - shift) * scale."""
+    """An AutoencoderKL, or patches of pixels in its place, between pictures in [0, 1] and latents (z - shift) * scale."""
 
     def __init__(self, vae: Any, factor: int) -> None:
-        if type(vae).__name__ != "AutoencoderKL":
+        if type(vae).__name__ not in ("AutoencoderKL", "PatchAutoencoder"):
             raise Unsupported(f"the pipeline's VAE is a {type(vae).__name__}; supported is AutoencoderKL")
         self.vae, self.factor, self.channels = vae, factor, int(vae.config.latent_channels)
 
