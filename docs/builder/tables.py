@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from itertools import combinations
 from typing import Any
 
@@ -99,4 +100,27 @@ def web_pictures() -> str:
     return "\n\n".join(f"![{path.stem.replace('-', ' ')}](pictures/{path.name})" for path in shots)
 
 
-FILLED = {"families": family_table, "evidence": evidence_table, "together": together_table, "web pictures": web_pictures}
+def edit_benchmark() -> str:
+    """The recorded run of ``diffolio bench editing``: its table without intervals, and its picture."""
+    from diffolio.claims.benchmark.report import table as columns
+
+    path = evidence_folder() / "benchmarks" / "editing.json"
+    if not path.exists():
+        return "It is not recorded yet: `diffolio bench editing --record`."
+    record = json.loads(path.read_text(encoding="utf-8"))
+    head, body = columns(record, intervals=False)
+    pages = {entry.card.name: f"[{entry.title}]({entry.page})" for entry in entries()}
+    linked = [(pages.get(row[0].split()[0], ""), *row) for row in body]
+    shown = table(("editor", *head[1:]), [(cell(f"{page} ({name})") if page else cell(name), *rest) for page, name, *rest in linked])
+    told = (
+        f"{record['rows'][0]['n']} edits on {record['model']}, {record['steps']} steps, recorded {record['recorded']}. Distances are in "
+        "thousandths. Editors with fewer edits know fewer kinds of them; those that are given the mask have it easier."
+    )
+    picture = "![Sources, every editor's edits and the true twins](pictures/benchmarks/editing.png){ loading=lazy }"
+    return f'{told}\n\n<div class="wide" markdown>\n\n{shown}\n\n</div>\n\n{picture}'
+
+
+FILLED = {
+    "families": family_table, "evidence": evidence_table, "together": together_table, "web pictures": web_pictures,
+    "edit benchmark": edit_benchmark,
+}  # fmt: skip
