@@ -131,16 +131,16 @@ class ModalityTime(nn.Module):
 
 def predict_joint(
     model: Model, layout: JointLatents, latents: Tensor, timesteps: Tensor, condition: Condition, rows: Sequence[str] = ("cond",),
-    guidance_scale: float | None = None,
+    guidance_scale: float | None = None, own_time: Tensor | None = None,
 ) -> dict[str, dict[str, Prediction]]:  # fmt: skip
     """What a widened denoiser says of noisy joint latents (B, M C, ...): by row, by modality. One forward, seams see it.
 
-    ``timesteps`` (B, M); the network is given the first modality's, and :class:`ModalityTime` tells it the others. Of a
-    modality at timestep 0 that is clean, only ``raw`` has a meaning. Gradients flow.
+    ``timesteps`` (B, M); the network is given the first modality's, or ``own_time`` (B,), and :class:`ModalityTime` tells it the
+    others. Of a modality at timestep 0 that is clean, only ``raw`` has a meaning. Gradients flow.
     """
     alpha, sigma = layout.levels(model.scheduler, timesteps, latents)
     arguments = condition.joined(tuple(rows))
-    t = timesteps[:, 0].to(latents.device).repeat(len(rows))
+    t = (timesteps[:, 0] if own_time is None else own_time).to(latents.device).repeat(len(rows))
     with model.seams.rows(*rows, guidance_scale=guidance_scale):
         output = model.denoiser(torch.cat([latents] * len(rows)), t, **arguments, return_dict=False)[0]
 
