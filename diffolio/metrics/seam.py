@@ -15,6 +15,18 @@ def seam(images: Tensor, mask: Tensor, width: int = 3) -> Tensor:
     ``images`` (B, 3, H, W) in [0, 1], ``mask`` bool (B, H, W); "beside" is within ``width`` pixels of the border on both sides.
     About 0 for a picture with nothing special there, up to 1 for a hard cut. BadInput for a mask without a border.
     """
+    across, beside = _jumps(images, mask, width)
+    return across - beside
+
+
+def seam_ratio(images: Tensor, mask: Tensor, width: int = 3) -> Tensor:
+    """(B,): the same two means, divided: about 1 with nothing special at the border; above it also where the mask's object ends there."""
+    across, beside = _jumps(images, mask, width)
+    return across / beside.clamp_min(1e-6)
+
+
+def _jumps(images: Tensor, mask: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Mean differences (B,) of neighbours across the border, and of neighbours beside it."""
     if mask.dtype != torch.bool or mask.shape != (len(images), *images.shape[-2:]):
         raise BadInput(f"a mask of type {mask.dtype}, shape {tuple(mask.shape)}: give bool {(len(images), *images.shape[-2:])}")
     if width < 1:
@@ -31,4 +43,4 @@ def seam(images: Tensor, mask: Tensor, width: int = 3) -> Tensor:
         beside, neighbours = beside + (jump * near).sum((1, 2)), neighbours + near.sum((1, 2))
     if not bool(crossings.all()):
         raise BadInput("a mask is empty or covers its whole picture: it has no border to look at")
-    return across / crossings - beside / neighbours.clamp_min(1)
+    return across / crossings, beside / neighbours.clamp_min(1)
