@@ -57,13 +57,14 @@ class Job:
 @dataclass
 class Result:
     """Pictures by title (B, 3, H, W) in [0, 1], or clips (B, T, 3, H, W), with an alpha (H, W) where they have one, numbers by name,
-    and what else is reported."""
+    and what else is reported. ``fps``: how fast clips are played."""
 
     images: dict[str, Tensor] = field(default_factory=dict)
     numbers: dict[str, float] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     alphas: dict[str, Tensor] = field(default_factory=dict)
+    fps: float = 8.0
 
     def picture(self) -> Image.Image:
         """All pictures in one: a row per title, a column per sample. Clips are strips of frames, a row each."""
@@ -89,7 +90,7 @@ class Result:
             for title, batch in self.images.items():
                 for index, image in enumerate(batch):
                     if image.dim() == 4:
-                        paths.append(save_clip(folder / f"{slug(title)}-{index}.webp", image))
+                        paths.append(save_clip(folder / f"{slug(title)}-{index}.webp", image, self.fps))
                         continue
                     paths.append(folder / f"{slug(title)}-{index}.png")
                     save_image(image, paths[-1], self.alphas.get(title))

@@ -24,6 +24,7 @@ class Architecture:
     pipelines: tuple[str, ...]
     denoiser: str
     family: str
+    any_length = False  # whether clips of any number of frames can be made
     denoises = True  # whether the network predicts noise or what is equal to it; models of tokens do not
 
     @property

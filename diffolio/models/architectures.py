@@ -14,6 +14,7 @@ from diffolio.models.architecture import Architecture, guided_rows, named, seque
 from diffolio.models.condition import Arguments, Condition
 from diffolio.models.latte import Latte
 from diffolio.models.text import Reader
+from diffolio.models.text_to_video import TextToVideo
 from diffolio.models.tokens import Masked, NextScale
 from diffolio.models.vae import Codec, Pixels
 from diffolio.process.sampling import noise, sample
@@ -178,7 +179,8 @@ class UnconditionalPixels(Architecture):
 
 
 ARCHITECTURES: tuple[Architecture, ...] = (
-    StableDiffusion(), StableDiffusionXL(), PixArt(), StableDiffusion3(), UnconditionalPixels(), Latte(), Masked(), NextScale(),
+    StableDiffusion(), StableDiffusionXL(), PixArt(), StableDiffusion3(), UnconditionalPixels(), Latte(), TextToVideo(),
+    Masked(), NextScale(),
 )  # fmt: skip
 
 

@@ -15,11 +15,11 @@ PARTS = ("all", "attention")
 
 
 def copied(model: Model) -> Model:
-    """The model with a UNet of its own, float32, for training; everything else is shared."""
+    """The model with a denoiser of its own, float32, for training; everything else is shared."""
     from diffolio.models.model import Model
 
     unet = copy.deepcopy(model.denoiser).float()
-    parts = {**model.pipeline.components, "unet": unet}
+    parts = {**model.pipeline.components, model._architecture.denoiser: unet}
     options = {"requires_safety_checker": False} if "requires_safety_checker" in model.pipeline.config else {}
     return Model(type(model.pipeline)(**parts, **options), name=model.name)
 

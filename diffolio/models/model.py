@@ -280,7 +280,7 @@ class Model:
         given = self.frames if latents is None else latents.shape[2]
         if (frames or given) != given and latents is not None:
             raise BadInput(f"{frames} frames, but the latents are of {given}: leave frames out")
-        if (length := frames or given) != self.frames:
+        if (length := frames or given) != self.frames and not self._architecture.any_length:
             raise BadInput(f"{length} frames: {self.name} has positions in time for {self.frames}, no more and no fewer")
         return {"frames": length}
 

@@ -23,3 +23,19 @@ def tiny_unet3d():
         norm_num_groups=8,
     )
     return unet.eval().requires_grad_(False)
+
+
+@functools.cache
+def tiny_text_to_video():
+    """TextToVideoSDPipeline, as ModelScope's, around :func:`tiny_unet3d`."""
+    from diffusers import DDIMScheduler, TextToVideoSDPipeline
+    from transformers import CLIPTextModel
+
+    from diffolio.miniatures.text import text_config, tokenizer
+    from tests.models.tiny import SCHEDULE, WIDTH, _ready, _vae
+
+    tokens = tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        encoder = CLIPTextModel(text_config(tokens, WIDTH, 2))
+        return _ready(TextToVideoSDPipeline(_vae(), encoder, tokens, tiny_unet3d(), DDIMScheduler(**SCHEDULE)))
