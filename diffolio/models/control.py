@@ -95,7 +95,7 @@ class ControlAdapter(nn.Module):
             self._build_injection(widths)
             text, time = unet.config.cross_attention_dim, unet.time_embedding.linear_2.out_features
             self.content = ContentTokens(config.content, text, config.tokens) if config.content else None
-            self.metadata = NamedNumbers(config.metadata, time) if config.metadata else None
+            self.metadata = NamedNumbers(config.metadata, time, widths[0]) if config.metadata else None
         self.requires_grad_(True)
 
     @property

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from diffolio.errors import BadInput
@@ -101,6 +102,22 @@ class FeaturePyramid(nn.Module):
             x = level(x)
             features.append(end(x))
         return features
+
+
+def liven(encoder: nn.Module, seed: int = 0, gain: float = math.sqrt(2)) -> None:
+    """Draw the convolutions of an encoder anew, so that a condition's contrast is kept from layer to layer: normal, of deviation
+    gain / sqrt(inputs) (He et al., 2015, arXiv:1502.01852), biases 0; what is zero stays zero.
+
+    PyTorch's own start shrinks it a hundredfold over a pyramid's depth, and a short training does not find it again.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in encoder.modules():
+            if isinstance(layer, nn.Conv2d) and bool(layer.weight.any()):
+                drawn = torch.randn(layer.weight.shape, generator=generator)
+                layer.weight.copy_(drawn * gain / math.sqrt(layer.weight[0].numel()))
+                if layer.bias is not None:
+                    layer.bias.zero_()
 
 
 class ResidualBlock(nn.Module):
