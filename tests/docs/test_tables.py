@@ -17,7 +17,13 @@ def row(editor, mask=False):
 def test_the_edit_benchmark(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "evidence_folder", lambda: tmp_path)
     assert "not recorded yet" in tables.edit_benchmark()
-    record = {"model": "mini-sd", "steps": 25, "seed": 1, "recorded": "2026-01-02", "rows": [row("copy"), row("design_edit", True)]}
+    record = {
+        "model": "mini-sd",
+        "steps": 25,
+        "seed": 1,
+        "recorded": "2026-01-02",
+        "rows": [row("copy"), row("design_edit", True)],
+    }
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "editing.json").write_text(json.dumps(record))
     told = tables.edit_benchmark()

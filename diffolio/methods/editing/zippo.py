@@ -97,7 +97,9 @@ class Zippo(Recipe):
         """Train on ``data``: None (tabletop) or Cutouts. Writes ``folder/adapter``; 20 000 steps without a budget."""
         self.check(model)
         pool = tabletop_pool(model, self.scenes, seed, self.levels) if data is None else cutout_pool(model, data, self.levels)
-        network = JointNetwork(model, NAMES, inputs=(1.0, 0.0), outputs=(1.0, 0.0), rank=self.rank, seed=seed, as_clean=("alpha",))
+        network = JointNetwork(
+            model, NAMES, inputs=(1.0, 0.0), outputs=(1.0, 0.0), rank=self.rank, seed=seed, as_clean=("alpha",)
+        )
         objective = JointTraining(model, network, pool, self.mixture(), batch=self.batch, gamma=self.gamma)
         settings = Settings(rate=self.rate, warmup=40, decay=0.99, every=100)
         options = {"seed": seed, "resume": resume, "progress": progress, "device": model.device}
