@@ -13,8 +13,8 @@ from diffolio.errors import BadInput
 
 
 def test_recorded_and_fresh_miniatures_stand_below_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(miniatures, "available", lambda: ["mini-lcm", "mini-perc-a", "mini-perc-b", "points-scores"])
-    assert sheet._names() == ["mini-lcm", "mini-perc", "points-scores"] and sheet._band("points-scores") is None
+    monkeypatch.setattr(miniatures, "available", lambda: ["mini-lcm", "mini-perc-a", "mini-perc-b", "mini-sd", "points-scores"])
+    assert sheet._names() == ["mini-lcm", "mini-perc", "mini-sd", "points-scores"] and sheet._band("points-scores") is None
     fresh, recorded = sheet._band("mini-lcm"), sheet._band("mini-perc")
     assert fresh and recorded and "2 steps" in fresh[0] and "bar >= 0.9" in recorded[0]
     with Image.open(sheet.record(tmp_path / "new")) as made:
