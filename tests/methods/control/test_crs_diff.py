@@ -28,7 +28,7 @@ from diffolio.training.loop import Budget
 from diffolio.worlds.earth import CONDITIONS, METADATA, Mixture, conditions, held_out, render
 from tests.models.tiny import tiny_sd
 
-BUNDLED = ("road", "segmentation", "depth")
+BUNDLED = ("road", "depth", "segmentation")
 
 
 def rand(*shape, seed=0):
