@@ -43,6 +43,41 @@ def mini_flow() -> Any:
     return MiniFlow(vae(), scenes=128)
 
 
+def mini_video() -> Any:
+    from diffolio.miniatures.video import MiniVideo
+
+    return MiniVideo(vae(), clips=16)
+
+
+def mini_vq() -> Any:
+    from diffusers import VQModel
+
+    from diffolio.miniatures.vq import MiniVQ
+
+    return MiniVQ(VQModel.from_pretrained(miniatures.folder("mini-vq") / "vqvae", torch_dtype=torch.float32), scenes=128)
+
+
+def mini_var() -> Any:
+    from diffolio.miniatures.var import MiniVAR
+    from diffolio.nets.bitwise import BitwiseTokenizer
+
+    folder = miniatures.folder("mini-var") / "autoencoder"
+    return MiniVAR(BitwiseTokenizer.from_pretrained(folder, torch_dtype=torch.float32), scenes=128)
+
+
+def mini_pixel() -> Any:
+    from diffolio.miniatures.pixel import MiniPixel
+
+    return MiniPixel(n=128)
+
+
+def mini_turbo() -> Any:
+    from diffolio.miniatures.turbo import MiniTurbo
+    from diffolio.models import load
+
+    return MiniTurbo(load("mini-sd"), scenes=128)
+
+
 def mini_clip() -> Any:
     from diffolio.miniatures.clip import MiniCLIP
 
@@ -56,7 +91,8 @@ def mini_perc() -> Any:
 
 
 OBJECTIVES: dict[str, Callable[[], Any]] = {
-    "mini-vae": mini_vae, "mini-sd": mini_sd, "mini-flow": mini_flow, "mini-clip": mini_clip, "mini-perc": mini_perc,
+    "mini-vae": mini_vae, "mini-sd": mini_sd, "mini-flow": mini_flow, "mini-video": mini_video, "mini-vq": mini_vq,
+    "mini-var": mini_var, "mini-pixel": mini_pixel, "mini-turbo": mini_turbo, "mini-clip": mini_clip, "mini-perc": mini_perc,
 }  # fmt: skip
 VARIANTS = ("plain", "bfloat16", "channels_last", "compile")
 
@@ -67,7 +103,7 @@ class Trainer:
     def __init__(self, make: Callable[[], Any], variant: str) -> None:
         torch.manual_seed(0)
         self.objective, self.variant = make(), variant
-        self.parameters = [p for module in self.objective.modules.values() for p in module.parameters()]
+        self.parameters = [p for module in self.objective.modules.values() for p in module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, 1e-4)
         for module in self.objective.modules.values():
             if variant == "channels_last":

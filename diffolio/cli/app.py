@@ -105,10 +105,11 @@ def run(
 
 @app.command()
 def train(
-    name: Annotated[
-        str, typer.Argument(help="A recipe, or a miniature: mini-vae, mini-sd, mini-clip-a, mini-clip-b, mini-sd-mem.")
-    ],
-    model: Annotated[str, typer.Option(help="The model to start from.")] = "mini-sd",
+    name: Annotated[str, typer.Argument(help="A recipe, or a miniature, such as mini-vae, mini-sd, mini-flow or mini-clip-a.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model to start from: of a recipe by default mini-sd, of a miniature none, or what it was."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of pictures with captions (NAME.png + NAME.txt).")] = None,
     budget: Annotated[str | None, typer.Option(help="Steps (2000) or time (300s, 20m, 2h).")] = None,
     out: Out = None,

@@ -28,7 +28,11 @@ def diagnose() -> dict[str, Any]:
     for name, sums in models.items():
         if name in expected and expected[name] != sums:
             problems.append(f"{name}: its files differ from the recorded checksums; reinstall diffolio")
-    problems += [f"{name}: recorded but missing; reinstall diffolio" for name in expected if name not in models]
+    problems += [
+        f"{name}: recorded but missing; reinstall diffolio"
+        for name in expected
+        if name not in models and name not in miniatures.BASELINES
+    ]
     return {
         "diffolio": __version__, "versions": versions, "cuda": torch.cuda.is_available(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",

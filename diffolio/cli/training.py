@@ -11,8 +11,9 @@ from diffolio.errors import BadInput, unknown
 
 
 def train(
-    name: str, model: str, data: Path | None, budget: str | None, out: Path | None, resume: bool, seed: int, settings: list[str]
-) -> None:
+    name: str, model: str | None, data: Path | None, budget: str | None, out: Path | None, resume: bool, seed: int,
+    settings: list[str],
+) -> None:  # fmt: skip
     from diffolio.training.loop import Budget
     from diffolio.training.miniatures import PLANS, train_miniature
 
@@ -21,7 +22,7 @@ def train(
     if name in PLANS:
         if data is not None or settings:
             raise BadInput(f"{name} is trained on its own world: --data and --set do not apply")
-        trained = train_miniature(name, folder, limit, resume=resume, seed=seed)
+        trained = train_miniature(name, folder, limit, start=model, resume=resume, seed=seed)
         typer.echo(f"{name}: {trained.steps} steps, {trained.seconds:.0f} s; weights in {folder / 'export'}")
         return
     recipes = [card.name for card in registry.cards().values() if card.kind == "recipe"]
@@ -32,7 +33,7 @@ def train(
 
     recipe = make(name, settings)
     assert isinstance(recipe, registry.Recipe)
-    loaded = load(model)
+    loaded = load(model or "mini-sd")
     recipe.check(loaded)
     trained = recipe.fit(loaded, recipe.read(data, loaded) if data else None, limit, folder=folder, resume=resume, seed=seed)
     typer.echo(f"{name}: {trained.steps} steps, {trained.seconds:.0f} s; weights in {trained.folder}")

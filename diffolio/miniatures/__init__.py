@@ -6,14 +6,24 @@ import functools
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from diffolio.errors import unknown
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECORD = "checksums.json"
 ADAPTERS = "adapters"
+BASELINES = (
+    "mini-lcm", "adapters/crs_diff/clouds", "adapters/crs_diff/road", "adapters/crs_diff/segmentation", "adapters/effived/still",
+    "adapters/eocnet/baseline", "adapters/hand_to_diffusion/single", "adapters/img2img_turbo/no_skips", "adapters/layerdiff/baseline",
+    "adapters/lightit/control_nl", "adapters/lightit/relight_plain", "adapters/zippo/matting_only",
+)  # fmt: skip
+"""Folders that only a claim compares with: a clone has them, the wheel leaves them out."""
+BASELINES_RECORD = "baselines.json"
 # Of a pipeline, a part, an adapter of a distilled student, an adapter of another miniature.
 INDICES = ("model_index.json", "config.json", "student.json", "base.json")
+TRAINING, LOG = "training.json", "training.csv"
+"""How a miniature was made, beside its weights; no part of what it is, and so of no checksum."""
 GUIDANCE_SCALE = 4.0  # at which the miniatures are sampled unless told otherwise
 
 
@@ -45,26 +55,48 @@ def adapter(name: str) -> Path:
 
 
 def checksums(name: str) -> dict[str, str]:
-    """SHA-256 of each file of a miniature, or of ``adapters/NAME``, by its path inside the folder."""
+    """SHA-256 of each file of a miniature, or of ``adapters/NAME``, by its path inside the folder.
+
+    A baseline that is not here counts with its recorded checksums, so that evidence is as fresh in a wheel as in a clone.
+    """
+    absent = missing_baselines(name)
+    if name in absent:
+        return _read(WEIGHTS / BASELINES_RECORD).get(name, {})
     kind, _, rest = name.partition("/")
-    base = adapter(rest) if kind == ADAPTERS and rest else folder(name)
-    files = sorted(path for path in base.rglob("*") if path.is_file())
-    return {path.relative_to(base).as_posix(): _sha256(path) for path in files}
+    if kind != ADAPTERS or not rest:
+        return {file: digest for file, digest in _sums(folder(name)).items() if file not in (TRAINING, LOG)}
+    found = _sums(adapter(rest))
+    if absent:
+        recorded = _read(WEIGHTS / BASELINES_RECORD)
+        for part in absent:
+            found |= {f"{part.removeprefix(f'{name}/')}/{file}": digest for file, digest in recorded.get(part, {}).items()}
+    return dict(sorted(found.items()))
+
+
+def missing_baselines(name: str) -> list[str]:
+    """Of a miniature or of ``adapters/NAME``, the baselines that are not here, as in a package from the wheel."""
+    return [part for part in BASELINES if (part == name or part.startswith(f"{name}/")) and not (WEIGHTS / part).is_dir()]
 
 
 def recorded_checksums() -> dict[str, dict[str, str]]:
     """The checksums that the package was built with, by miniature; empty if none are recorded."""
-    path = WEIGHTS / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return _read(WEIGHTS / RECORD)
 
 
 def record_checksums() -> Path:
     """Write down the checksums of what is here now, as the reference for later checks."""
     path = WEIGHTS / RECORD
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({name: checksums(name) for name in available()}, indent=1) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    _write(path, {name: checksums(name) for name in available()})
+    here = [part for part in BASELINES if (WEIGHTS / part).is_dir()]
+    if here:
+        _write(WEIGHTS / BASELINES_RECORD, {part: _sums(WEIGHTS / part) for part in here})
     return path
+
+
+def training(name: str) -> dict[str, Any]:
+    """How a miniature was trained (command, steps, seconds, seed, versions); empty if that was not kept."""
+    path = folder(name) / TRAINING
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def portable(place: Path) -> None:
@@ -73,6 +105,21 @@ def portable(place: Path) -> None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _sums(base: Path) -> dict[str, str]:
+    files = sorted(path for path in base.rglob("*") if path.is_file())
+    return {path.relative_to(base).as_posix(): _sha256(path) for path in files}
+
+
+def _read(path: Path) -> dict[str, dict[str, str]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _write(path: Path, content: dict[str, dict[str, str]]) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(path)
 
 
 def _sha256(path: Path) -> str:

@@ -28,7 +28,7 @@ class MiniFlow:
     eight is trained at that length, a quarter of the size, and the others at the captions' own.
     """
 
-    batch = 32
+    batch = 16
     drop = 0.1
     emphasis = 5.0
 

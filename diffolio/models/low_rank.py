@@ -6,7 +6,6 @@ convolution) is small and goes along whole.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffolio.errors import BadInput
-from diffolio.models.students import ADAPTER, PROJECTION, RECORD, add_lora, guided_student
+from diffolio.models.students import PROJECTION, add_lora, guided_student, save_adapter
 
 if TYPE_CHECKING:
     from diffolio.models.model import Model
@@ -63,19 +62,7 @@ def low_rank_student(teacher: Any, student: Any, rank: int) -> tuple[Any, float]
 
 def save_low_rank(teacher: Model, student: Model, folder: str | Path, rank: int, ddim_steps: int = 50) -> float:
     """Write ``student`` to ``folder`` as an adapter (float16) of ``teacher`` that ``load_student`` reads; the share that it holds."""
-    from safetensors.torch import save_file
-
     made, held = low_rank_student(teacher.denoiser, student.denoiser, rank)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    told = dict(teacher.denoiser.named_parameters())
-
-    def kept(name: str, parameter: Tensor) -> bool:
-        plain = name.replace(".base_layer", "")
-        return "lora_" in name or plain not in told or not torch.equal(told[plain], parameter)
-
-    weights = {name: p.detach().half().contiguous().cpu() for name, p in made.named_parameters() if kept(name, p)}
-    save_file(weights, folder / ADAPTER)
-    record = {"lora_rank": rank, "ddim_steps": ddim_steps, "teacher": teacher.name, "cut_from_full_weights": round(held, 4)}
-    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record = {"lora_rank": rank, "ddim_steps": ddim_steps, "cut_from_full_weights": round(held, 4)}
+    save_adapter(Path(folder), made, teacher, record)
     return held

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diffolio.errors import BadInput, Unsupported
 
@@ -96,8 +96,6 @@ def student_pipeline(teacher: Any, unet: Any, ddim_steps: int = 50) -> Any:
 
 def save_student(folder: Path, student: Any, teacher: Model, record: dict[str, Any]) -> None:
     """Write ``folder/export`` (float16 pipeline) and, for a LoRA, ``folder/adapter`` (float16 adapter + record)."""
-    from safetensors.torch import save_file
-
     from diffolio import miniatures
 
     export, partial = folder / "export", folder / "export.partial"
@@ -112,19 +110,23 @@ def save_student(folder: Path, student: Any, teacher: Model, record: dict[str, A
     shutil.rmtree(export, ignore_errors=True)
     partial.rename(export)
     if getattr(student, "peft_config", None):
-        adapter = folder / "adapter"
-        adapter.mkdir(exist_ok=True)
-        kept = {
-            name: p.detach().half().contiguous().cpu()
-            for name, p in student.named_parameters()
-            if "lora_" in name or name == PROJECTION
-        }
-        save_file(kept, adapter / ADAPTER)
-        (adapter / RECORD).write_text(json.dumps({**record, "teacher": teacher.name}, indent=1) + "\n", encoding="utf-8")
+        save_adapter(folder / "adapter", student, teacher, record)
 
 
-def _adapts(name: str) -> bool:
-    return "lora_" in name or name == PROJECTION
+def save_adapter(folder: Path, student: Any, teacher: Model, record: dict[str, Any]) -> None:
+    """Write what a LoRA student changes of its teacher (float16) and ``record``; ``load_student`` reads the folder."""
+    from safetensors.torch import save_file
+
+    told = dict(teacher.denoiser.named_parameters())
+
+    def kept(name: str, parameter: Tensor) -> bool:
+        plain = name.replace(".base_layer", "")
+        return "lora_" in name or plain not in told or not torch.equal(told[plain].to(parameter), parameter)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = {name: p.detach().half().contiguous().cpu() for name, p in student.named_parameters() if kept(name, p)}
+    save_file(changed, folder / ADAPTER)
+    (folder / RECORD).write_text(json.dumps({**record, "teacher": teacher.name}, indent=1) + "\n", encoding="utf-8")
 
 
 def _options(pipeline: Any) -> dict[str, bool]:

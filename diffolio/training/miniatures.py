@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +99,13 @@ def _mini_flow() -> Any:
     return MiniFlow(_vae())
 
 
+def _mini_turbo() -> Any:
+    from diffolio.models import load
+    from diffolio.training.turbo import MiniTurbo
+
+    return MiniTurbo(load("mini-sd"))
+
+
 def _mini_video() -> Any:
     from diffolio.miniatures.video import MiniVideo
 
@@ -133,6 +143,7 @@ PLANS: dict[str, Plan] = {
     "mini-vae-decoder": Plan(_mini_vae_decoder, Settings(rate=1e-3, every=300, decay=0.998, bfloat16=True), Budget(steps=600)),
     "mini-sd": Plan(_mini_sd, Settings(rate=8e-4, warmup=200, decay=0.9995, every=300), Budget(steps=20_000)),
     "mini-flow": Plan(_mini_flow, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500), Budget(steps=30_000)),
+    "mini-turbo": Plan(_mini_turbo, Settings(rate=5e-4, warmup=50, decay=0.995, every=200), Budget(steps=5000)),
     "mini-video": Plan(_mini_video, Settings(rate=1e-3, warmup=300, decay=0.9995, every=500), Budget(steps=20_000)),
     "mini-pixel": Plan(_mini_pixel, Settings(rate=6e-4, warmup=200, decay=0.9995, every=500), Budget(steps=20_000)),
     "mini-vq-tokenizer": Plan(_mini_vq_tokenizer, Settings(rate=3e-4, warmup=20, decay=0.98, every=100), Budget(steps=60)),
@@ -147,13 +158,42 @@ PLANS: dict[str, Plan] = {
 }
 
 
+def start_from(objective: Any, place: str | Path) -> None:
+    """Put the weights of a finished miniature (a bundled name, or a folder that ``train_miniature`` wrote) into ``objective``.
+
+    Raises BadInput if they are of another architecture; the objective is of no use then.
+    """
+    folder = Path(place)
+    if not folder.exists():
+        folder = miniatures.folder(str(place))
+    folder = folder / "export" if (folder / "export").is_dir() else folder
+    if hasattr(objective, "start_from"):
+        objective.start_from(folder)
+        return
+    for name, module in objective.modules.items():
+        part = folder / name if (folder / name).is_dir() else folder
+        try:
+            # The class's own reader knows its files' names and which weights are tied.
+            module.load_state_dict(type(module).from_pretrained(part, torch_dtype=torch.float32).state_dict())
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            raise BadInput(
+                f"{place} holds no {name} ({type(module).__name__}) of this architecture to start from: {str(error).splitlines()[0]}"
+            ) from error
+
+
 def train_miniature(
-    name: str, folder: Path, budget: Budget | None = None, *, resume: bool = False, seed: int = 0, progress: bool = True
-) -> Trained:
-    """Train a miniature and write its weights to ``folder/export`` in ordinary diffusers or transformers format."""
+    name: str, folder: Path, budget: Budget | None = None, *, start: str | Path | None = None, resume: bool = False,
+    seed: int = 0, progress: bool = True,
+) -> Trained:  # fmt: skip
+    """Train a miniature and write its weights to ``folder/export`` in ordinary diffusers or transformers format.
+
+    ``start``: finished weights to go on from (``start_from``); its optimiser begins anew. A checkpoint that is resumed goes first.
+    """
     plan = PLANS[name]
     torch.manual_seed(seed)  # initial weights
     objective = plan.make()
+    if start is not None:
+        start_from(objective, start)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trained = train(
         objective, folder, budget or plan.budget, plan.settings, seed=seed, resume=resume, device=device, progress=progress
@@ -162,4 +202,20 @@ def train_miniature(
         module.eval()
     objective.export(folder / "export")
     miniatures.portable(folder / "export")
+    record_training(name, trained, start=start, seed=seed)
     return trained
+
+
+def record_training(name: str, trained: Trained, *, start: str | Path | None = None, seed: int = 0) -> None:
+    """Write beside the weights what made them: ``training.json`` and the log, ``training.csv``."""
+    from diffolio.results import versions
+
+    command = f"diffolio train {name} --budget {trained.steps}"
+    command += (f" --model {Path(start).name}" if start else "") + (f" --seed {seed}" if seed else "")
+    about = {
+        "command": command, "steps": trained.steps, "seconds": round(trained.seconds), "seed": seed,
+        "settings": dataclasses.asdict(PLANS[name].settings), "versions": versions(),
+    }  # fmt: skip
+    export = trained.folder / "export"
+    (export / miniatures.TRAINING).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    shutil.copyfile(trained.log, export / miniatures.LOG)

@@ -53,7 +53,8 @@ def what(folder: Path) -> str:
             return about.get("_class_name") or next(iter(about.get("architectures") or []), "networks")
     for index in ("base.json", "student.json"):
         if (folder / index).exists():
-            return f"an adapter of {json.loads((folder / index).read_text(encoding='utf-8')).get('base', 'another model')}"
+            about = json.loads((folder / index).read_text(encoding="utf-8"))
+            return f"an adapter of {about.get('base') or about.get('teacher') or 'another model'}"
     return "weights"
 
 
@@ -76,7 +77,14 @@ def how_made(name: str) -> str:
         return "It comes out of a recipe or a claim: see the methods that use it."
     plan = PLANS[name]
     budget = f"{plan.budget.steps} steps" if plan.budget.steps else f"{plan.budget.seconds:.0f} s"
-    return (
+    made = miniatures.training(name)
+    told = (
+        f"What is bundled was made by `{made['command']}` in {made['seconds'] / 60:.0f} minutes on {made['versions']['device']}; its log "
+        f"lies beside the weights, in `{miniatures.LOG}`. "
+        if made
+        else ""
+    )
+    return told + (
         f"`diffolio train {name}` makes it again ({budget}; stop it at any time and go on with `--resume`). "
         f"Optimiser: rate {plan.settings.rate:g}, warm-up {plan.settings.warmup} steps, weight average {plan.settings.decay:g}."
     )

@@ -54,7 +54,7 @@ def placed(whole: str, path: Path) -> str:
     method = re.fullmatch(r"diffolio/(methods/\w+/\w+)\.py", whole)
     if method:
         return f"{method[1]}.md"
-    found = re.fullmatch(r"evidence/(\w+/\w+)\.(png|json)", whole)
+    found = re.fullmatch(r"evidence/(\w+/\w+)\.(webp|json)", whole)
     if found:
-        return f"{'pictures' if found[2] == 'png' else 'records'}/{found[1]}.{found[2]}"
+        return f"{'pictures' if found[2] == 'webp' else 'records'}/{found[1]}.{found[2]}"
     raise ValueError(f"{path.name} links to {whole}, which is not part of the site: link to a page, the README or evidence/")

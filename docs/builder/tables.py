@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from diffolio import registry
-from diffolio.claims.evidence import MINIATURES, evidence_folder, rows, subjects
+from diffolio.claims.evidence import MINIATURES, PICTURE, evidence_folder, rows, subjects
 from diffolio.cli.listing import number
 from docs.builder.content import ROOT, entries, families, family_title, of_family, papers_of
 from docs.builder.text import attribute, bar, cell, figure, table, verdict
@@ -78,12 +78,12 @@ def gallery() -> str:
     known = {row["method"].replace("-", "_"): row for row in rows()}
     for name, about in subjects().items():
         row = known.get(name)
-        path = evidence_folder() / about.family / f"{name}.png"
+        path = evidence_folder() / about.family / f"{name}{PICTURE}"
         if row is None or not path.exists():
             continue
         text = f"{row['method']}: {row['metric']}"
         parts.append(
-            f'<figure class="shot" markdown>\n![{attribute(text)}](pictures/{about.family}/{name}.png){{ loading=lazy }}\n'
+            f'<figure class="shot" markdown>\n![{attribute(text)}](pictures/{about.family}/{path.name}){{ loading=lazy }}\n'
             f"<figcaption markdown>**{named(row)}** {verdict(row['holds'], row['stale'])}<br>{cell(row['metric'])}: "
             f"{figure(row)}, bar {bar(row)}<br><code>diffolio claim {row['method']}</code></figcaption>\n</figure>"
         )
@@ -118,7 +118,7 @@ def edit_benchmark() -> str:
         f"{record['rows'][0]['n']} edits on {record['model']}, {record['steps']} steps, recorded {record['recorded']}. Distances are in "
         "thousandths. Editors with fewer edits know fewer kinds of them; those that are given the mask have it easier."
     )
-    picture = "![Sources, every editor's edits and the true twins](pictures/benchmarks/editing.png){ loading=lazy }"
+    picture = "![Sources, every editor's edits and the true twins](pictures/benchmarks/editing.webp){ loading=lazy }"
     return f'{told}\n\n<div class="wide" markdown>\n\n{shown}\n\n</div>\n\n{picture}'
 
 

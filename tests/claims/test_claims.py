@@ -10,7 +10,7 @@ from diffolio import registry
 from diffolio.claims import AtLeast, AtMost, Claim, Outcome, Row
 from diffolio.claims import evidence as evidence_module
 from diffolio.claims.evidence import claim_module, fingerprint, load_evidence, measure, record
-from diffolio.errors import BadInput
+from diffolio.errors import BadInput, Unsupported
 
 
 def test_a_bar_below_one_also_needs_the_interval_below_one():
@@ -61,7 +61,7 @@ def test_recording_and_going_stale(tmp_path, monkeypatch):
     assert found["holds"]
     assert found["versions"]["torch"]
     paths = record(name, found)
-    assert [p.name for p in paths] == ["ovam.json", "ovam.png"]
+    assert [p.name for p in paths] == ["ovam.json", "ovam.webp"]
     assert json.loads(paths[0].read_text())["rows"][0]["ratio"] == pytest.approx(2.1)
     assert load_evidence(name)["stale"] is False
     monkeypatch.setattr(evidence_module, "fingerprint", lambda name: "another")
@@ -84,3 +84,12 @@ def test_the_fingerprint_sees_code_and_not_comments(tmp_path):
     path.write_text('"""Doc."""\nx = 2\n')
     assert evidence_module._code(path) != first
     assert fingerprint("ovam") == fingerprint("ovam")
+
+
+def test_a_claim_whose_baseline_the_wheel_left_out_says_so_before_it_runs(monkeypatch):
+    monkeypatch.setattr(
+        evidence_module.miniatures, "missing_baselines", lambda name: ["adapters/zippo/x"] if name == "adapters/zippo" else []
+    )
+    monkeypatch.setattr(claim_module("zippo"), "measure", lambda retrain=False: pytest.fail("it ran"))
+    with pytest.raises(Unsupported, match=r"adapters/zippo/x.*clone of the repository, or train"):
+        measure("zippo")

@@ -50,4 +50,4 @@ def test_the_example_is_a_paper_that_runs(tmp_path: Path) -> None:
         [sys.executable, "-c", CHECK], cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert (tmp_path / "evidence" / "control" / "guidance_interval.png").exists()
+    assert (tmp_path / "evidence" / "control" / "guidance_interval.webp").exists()

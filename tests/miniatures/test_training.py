@@ -1,9 +1,12 @@
 """The objectives behind the bundled models: what they draw, that they learn, and that what they write loads as the true class."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from diffolio import miniatures, models
+from diffolio.errors import BadInput, UnknownName
 from diffolio.miniatures.flow import MiniFlow
 from diffolio.miniatures.latents import encode_scenes, logit_normal
 from diffolio.miniatures.perc import DISTORTIONS, NUISANCE, VERSIONS, MiniPerc, distort, graded
@@ -12,6 +15,8 @@ from diffolio.miniatures.sd import MiniSD
 from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.miniatures.video import FRAMES, MiniVideo
 from diffolio.nets.perceptual import PerceptualDistance
+from diffolio.training.loop import Budget
+from diffolio.training.miniatures import PLANS, start_from, train_miniature
 from diffolio.worlds.motion import sample_scripts, vocabulary
 from diffolio.worlds.tabletop import render, sample_scenes
 
@@ -180,3 +185,38 @@ def test_mini_pixel_learns_and_samples_as_a_ddpm_pipeline(tmp_path):
     model = models.load(str(tmp_path / "pixel"))
     assert model.architecture == "pixels"
     assert model.sample(["", ""], steps=2).images.shape == (2, 3, 32, 32)
+
+
+def test_a_miniature_goes_on_from_finished_weights(tmp_path):
+    torch.manual_seed(0)
+    first, second = MiniPixel(n=0), MiniPixel(n=0)
+    weights = first.unet.conv_in.weight.detach().half().float()
+    first.export(tmp_path / "run" / "export")
+    start_from(second, tmp_path / "run")
+    assert torch.equal(second.unet.conv_in.weight, weights)
+    with pytest.raises(BadInput, match="mini-perc-a holds no unet"):
+        start_from(MiniPixel(n=0), "mini-perc-a")
+    with pytest.raises(UnknownName, match="mini-perc-a"):
+        start_from(second, "mini-perc-c")
+
+
+def test_the_bundled_generators_can_be_trained_on(vae):
+    for name, objective in {"mini-video": MiniVideo(vae, clips=0), "mini-sd": MiniSD(vae, scenes=0)}.items():
+        before = {part: module.state_dict() for part, module in objective.modules.items()}
+        before = {part: {k: v.clone() for k, v in weights.items()} for part, weights in before.items()}
+        start_from(objective, name)
+        for part, module in objective.modules.items():
+            assert any(not torch.equal(before[part][k], v) for k, v in module.state_dict().items()), (name, part)
+
+
+def test_what_made_a_miniature_lies_beside_it_and_is_no_part_of_its_checksum(tmp_path, monkeypatch):
+    plan = dataclasses.replace(PLANS["mini-pixel"], make=lambda: MiniPixel(n=8))
+    monkeypatch.setitem(PLANS, "mini-pixel", plan)
+    monkeypatch.setattr(miniatures, "WEIGHTS", tmp_path)
+    trained = train_miniature("mini-pixel", tmp_path / "run", Budget(steps=2), progress=False)
+    (tmp_path / "run" / "export").rename(tmp_path / "mini-pixel")
+    about = miniatures.training("mini-pixel")
+    assert about["command"] == "diffolio train mini-pixel --budget 2" and about["steps"] == trained.steps == 2
+    assert (tmp_path / "mini-pixel" / miniatures.LOG).read_text() == trained.log.read_text()
+    assert not {miniatures.TRAINING, miniatures.LOG} & set(miniatures.checksums("mini-pixel"))
+    assert str(tmp_path) not in (tmp_path / "mini-pixel" / miniatures.TRAINING).read_text()

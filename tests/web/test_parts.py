@@ -266,7 +266,7 @@ def test_the_guards_of_the_server(tmp_path: Path) -> None:
     )
     assert client.get("/config").status_code == 401
     assert client.post("/gradio_api/upload", content=b"x" * 3001).status_code == 413
-    assert client.get("/evidence/fouriscale").headers["content-type"] == "image/png"
+    assert client.get("/evidence/fouriscale").headers["content-type"] == "image/webp"
     assert client.get("/evidence/small/..%2f..%2fpyproject").status_code == 404 == client.get("/evidence/passwd").status_code
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
 

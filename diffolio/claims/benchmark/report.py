@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diffolio.claims.benchmark.editing import METRICS, THOUSANDTHS, Benchmark
+from diffolio.claims.evidence import save_picture
 from diffolio.errors import BadInput
 from diffolio.results import plain, versions
 
@@ -25,14 +26,14 @@ SHORT = {
 
 
 def write(done: Benchmark, folder: Path, name: str = "editing") -> list[Path]:
-    """``name``.json, .md and .png in the folder. BadInput if it cannot be written."""
+    """``name``.json, .md and .webp in the folder. BadInput if it cannot be written."""
     record = {**done.as_dict(), "recorded": time.strftime("%Y-%m-%d"), "versions": versions()}
-    paths = [folder / f"{name}.{ending}" for ending in ("json", "md", "png")]
+    paths = [folder / f"{name}.{ending}" for ending in ("json", "md", "webp")]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(json.dumps(plain(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         paths[1].write_text(markdown(record), encoding="utf-8")
-        picture(done).save(paths[2], optimize=True)
+        save_picture(picture(done), paths[2])
     except OSError as error:
         raise BadInput(f"cannot write to {folder} ({error.strerror}): name another folder with --out") from error
     return paths

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffolio import miniatures
-from diffolio.claims.evidence import MINIATURES, evidence_folder, load_evidence, subjects
+from diffolio.claims.evidence import MINIATURES, PICTURE, evidence_folder, load_evidence, save_picture, subjects
 from diffolio.errors import BadInput
 
 if TYPE_CHECKING:
     from PIL import Image
 
 WIDTH, BAND, GAP = 1340, 430, 10
-NAME = "contact_sheet.png"
+NAME = f"contact_sheet{PICTURE}"
 STEPS = {"mini-lcm": 2, "mini-rg-lcm": 2}  # of the students, which have no claim of their own
 PIPELINES = ("model_index.json", "student.json", "base.json")
 COPIES = ("-a", "-b")
@@ -44,7 +44,7 @@ def record(folder: Path | None = None) -> Path:
     picture = contact_sheet()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        picture.quantize(192, method=2).save(place, optimize=True)
+        save_picture(picture, place)
     except OSError as error:
         raise BadInput(f"cannot write {place} ({error.strerror}): give another folder with --out") from error
     return place

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from diffolio.claims.base import AtLeast, Claim, Outcome, Row
+from diffolio.claims.base import AtLeast, Claim, Outcome
+from diffolio.claims.miniatures import drawn_as_asked
 
 CLAIM = Claim(
     method="mini-flow",
@@ -11,25 +12,7 @@ CLAIM = Claim(
     bar=AtLeast(0.9),
     model="mini-flow",
 )
-PROMPTS, STEPS, SEED = 128, 20, 1000
 
 
 def measure(*, retrain: bool = False) -> Outcome:
-    from diffolio.metrics.contact import contact_sheet, draw
-    from diffolio.models import load
-
-    model = load("mini-flow")
-    one, two = (draw(model, PROMPTS, things, seed=SEED, steps=STEPS, guidance_scale=4.0) for things in (1, 2))
-    return Outcome(
-        Row(CLAIM.metric, one.scores.all, None, CLAIM.bar),
-        more=[
-            Row("two objects: kinds, colours and relation right", two.scores.all),
-            *(
-                Row(f"{count}: {name} right", getattr(drawn.scores, name))
-                for count, drawn in (("one object", one), ("two objects", two))
-                for name in ("kinds", "colours", "both", "count")
-            ),
-        ],
-        picture=contact_sheet([one, two]),
-        seeds=f"prompts 900001, 900002; noise {SEED}..{SEED + PROMPTS - 1}",
-    )
+    return drawn_as_asked(CLAIM, steps=20)

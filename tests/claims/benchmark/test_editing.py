@@ -110,7 +110,7 @@ def test_batches_do_not_change_the_seeds(model, monkeypatch):
 
 def test_written_as_json_markdown_and_picture(done, tmp_path):
     paths = report.write(done, tmp_path / "new")
-    assert [path.name for path in paths] == ["editing.json", "editing.md", "editing.png"]
+    assert [path.name for path in paths] == ["editing.json", "editing.md", "editing.webp"]
     record = json.loads(paths[0].read_text())
     assert record["versions"]["torch"] and record["steps"] == 25
     text = paths[1].read_text()
@@ -159,7 +159,7 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     status, out, _ = run("--scenes", 1, "--kinds", "colour,add", "--out", tmp_path / "out", "--json")
     assert status == 0
     assert [row["n"] for row in json.loads(out)["rows"]] == [2, 2]
-    assert (tmp_path / "out" / "editing.png").exists()
+    assert (tmp_path / "out" / "editing.webp").exists()
     for arguments, words in (
         (["--kinds", "color"], "Did you mean colour"), (["--data", tmp_path], "mapping_file.json"),
         (["--data", tmp_path, "--record"], "leave --data out"), (["--model", "mini-sdd"], "mini-sd"),
