@@ -54,7 +54,8 @@ def sample(model: Model, size: int | None = None) -> Tensor:
     where also techniques for other sizes have something to do."""
     multiple, largest = model._architecture.multiple(model.pipeline), model._architecture.largest(model.pipeline)
     side = size or min(model.default_size * 3 // 2 // multiple * multiple, largest or 1 << 20)
-    return model.sample(list(PROMPTS), seed=SEED, steps=STEPS, guidance_scale=3.0, height=side, width=side).images
+    prompts = list(PROMPTS) if model.reads_text else [""] * len(PROMPTS)
+    return model.sample(prompts, seed=SEED, steps=STEPS, guidance_scale=3.0, height=side, width=side).images
 
 
 def fits(model: Model, name: str, size: int | None = None) -> bool:

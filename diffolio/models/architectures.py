@@ -139,9 +139,12 @@ class StableDiffusion3(Architecture):
 
 
 class UnconditionalPixels(Architecture):
-    """A UNet on pixels without text (DDPM, DDIM): its prompts are empty, one a picture."""
+    """A UNet on pixels without text (DDPM, DDIM): its prompts are empty, one a picture.
 
-    name, family, denoiser = "pixels", "unet", "unet"
+    It is a kind of its own: what works on "unet" may count on text and a latent space.
+    """
+
+    name, family, denoiser = "pixels", "pixels", "unet"
     pipelines = ("DDPMPipeline", "DDIMPipeline")
 
     def readers(self, pipeline: Any) -> list[Reader]:

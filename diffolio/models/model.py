@@ -62,6 +62,7 @@ class Model:
         own = call["guidance_scale"].default if "guidance_scale" in call else 1.0
         self.guidance_scale = float(own if guidance_scale is None else guidance_scale)
         self._can_guide = "negative_prompt" in call
+        self.reads_text = bool(self._architecture.readers(pipeline))  # where not, its prompts are empty, one a picture
         self._seams: Seams | None = None
 
     def __repr__(self) -> str:

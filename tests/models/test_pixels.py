@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from diffolio.errors import BadInput, Conflict
+from diffolio.claims import combinations
+from diffolio.errors import BadInput, Conflict, Unsupported
 from diffolio.models import Model, load
 from diffolio.process.sampling import generators
+from diffolio.registry import get
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,16 @@ def test_samples_are_the_pipelines_own(pipeline):
     want = pipeline(2, generator=generators(3, 2), num_inference_steps=4, output_type="np").images
     assert torch.allclose(got.images, torch.from_numpy(want).permute(0, 3, 1, 2), atol=1e-6)
     assert told == [(i, 4) for i in range(1, 5)]
+
+
+def test_it_reads_no_text_and_methods_that_do_refuse_it(pipeline):
+    model = Model(pipeline, name="pixels")
+    assert not model.reads_text and model.kinds == {"pixels"}
+    with pytest.raises(BadInput, match="reads no text"):
+        model.sample("a red circle", steps=1)
+    with pytest.raises(Unsupported, match=r"attribute_control works on .*DDIMPipeline \(pixels\)"):
+        get("attribute_control")().check(model)
+    assert combinations.sample(model).shape == (3, 3, 24, 24)
 
 
 def test_a_sample_depends_on_its_seed_and_not_on_its_batch(pipeline):
