@@ -110,10 +110,12 @@ def edit_benchmark() -> str:
     record = json.loads(path.read_text(encoding="utf-8"))
     head, body = columns(record, intervals=False)
     pages = {entry.card.name: f"[{entry.title}]({entry.page})" for entry in entries()}
-    linked = [(pages.get(row[0].split()[0], ""), *row) for row in body]
-    shown = table(
-        ("editor", *head[1:]), [(cell(f"{page} ({name})") if page else cell(name), *rest) for page, name, *rest in linked]
-    )
+
+    def named_editor(words: str) -> str:
+        name, _, rest = words.partition(" ")
+        return f"{pages[name]} {cell(rest)}" if name in pages else cell(words)
+
+    shown = table(("editor", *head[1:]), [(named_editor(words), *rest) for words, *rest in body])
     told = (
         f"{record['rows'][0]['n']} edits on {record['model']}, {record['steps']} steps, recorded {record['recorded']}. Distances are in "
         "thousandths. Editors with fewer edits know fewer kinds of them; those that are given the mask have it easier."

@@ -28,5 +28,5 @@ def test_the_edit_benchmark(tmp_path, monkeypatch):
     (tmp_path / "benchmarks" / "editing.json").write_text(json.dumps(record))
     told = tables.edit_benchmark()
     assert "6 edits on mini-sd" in told and "| copy |" in told
-    assert "methods/editing/design_edit.md" in told and "given the mask" in told
+    assert "| [DesignEdit](methods/editing/design_edit.md) (given the mask) |" in told
     assert "500" in told and "[0.4" not in told, "structure distances are in thousandths, without intervals"

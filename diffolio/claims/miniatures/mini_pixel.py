@@ -15,7 +15,7 @@ CLAIM = Claim(
     model="mini-pixel",
     weights=("mini-clip-b",),
 )
-SETS, EACH, STEPS, SEED = 4, 384, 50, 930_000
+SETS, EACH, STEPS, SEED = 4, 384, 25, 930_000
 
 
 @torch.no_grad()
