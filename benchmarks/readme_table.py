@@ -57,7 +57,7 @@ def model_lines() -> list[str]:
         if found:
             head = found["rows"][0]
             low, high = head["interval"]
-            measured = f"{head['metric']}: {number(head['value'])}" + (
+            measured = f"{head['metric']}: {number(head['ratio'])}" + (
                 f" [{number(low)}, {number(high)}]" if low is not None else ""
             )
             bar = head["bar"].replace("<=", "≤").replace(">=", "≥")

@@ -131,7 +131,7 @@ def index() -> str:
         state = "no claim of its own"
         if found:
             head = found["rows"][0]
-            state = f"{verdict(found['holds'], found['stale'])} {cell(head['metric'])}: {number(head['value'])}"
+            state = f"{verdict(found['holds'], found['stale'])} {cell(head['metric'])}: {number(head['ratio'])}"
         count = sum(row[2] for row in parts(folder)) / 1e6
         rows.append((f"[{name}]({name}.md)", what(folder), f"{count:.2f} M", state))
     intro = (

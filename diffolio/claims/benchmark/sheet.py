@@ -71,7 +71,7 @@ def _band(name: str) -> tuple[str, Image.Image] | None:
     low, high = row["interval"]
     interval = "" if low is None else f" [{low:.3g}, {high:.3g}]"
     met = "met" if row["holds"] else "not met"
-    head = f"{name}: {row['metric']} {row['value']:.3g}{interval}, bar {row['bar']}: {met}{', stale' if found['stale'] else ''}"
+    head = f"{name}: {row['metric']} {row['ratio']:.3g}{interval}, bar {row['bar']}: {met}{', stale' if found['stale'] else ''}"
     with Image.open(evidence_folder() / MINIATURES / found["picture"]) as whole:
         picture = whole.convert("RGB")
     if picture.width > WIDTH:
