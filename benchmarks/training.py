@@ -72,8 +72,8 @@ def mini_pixel() -> Any:
 
 
 def mini_turbo() -> Any:
-    from diffolio.miniatures.turbo import MiniTurbo
     from diffolio.models import load
+    from diffolio.training.turbo import MiniTurbo
 
     return MiniTurbo(load("mini-sd"), scenes=128)
 

@@ -100,7 +100,7 @@ def measure(name: str, *, retrain: bool = False) -> dict[str, Any]:
 
 def _all_here(claim: Claim) -> None:
     """The wheel leaves out what only claims compare with: say so before anything runs."""
-    for weights in sorted({*claim.weights, f"{miniatures.ADAPTERS}/{claim.method}"}):
+    for weights in _weights(claim):
         absent = miniatures.missing_baselines(weights)
         if absent:
             raise Unsupported(
@@ -129,6 +129,7 @@ def record(name: str, found: dict[str, Any]) -> list[Path]:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a record's picture, as small as it can be without showing it."""
     picture.convert("RGB").save(path, quality=90, method=6, use_sharp_yuv=True)
 
 
@@ -165,10 +166,15 @@ def fingerprint(name: str) -> str:
         if path.exists():
             digest.update(_code(path).encode())
     claim = _claim_of(about.claim)
-    for weights in sorted({claim.model, *claim.weights}) if claim else ():
+    for weights in _weights(claim) if claim else ():
         here = (miniatures.WEIGHTS / weights).is_dir() or weights in miniatures.missing_baselines(weights)
         digest.update(json.dumps(miniatures.checksums(weights) if here else {}, sort_keys=True).encode())
     return digest.hexdigest()[:16]
+
+
+def _weights(claim: Claim) -> list[str]:
+    """What a claim reads, by name: its model, and what else it names."""
+    return sorted({claim.model, *claim.weights})
 
 
 def claim_of(name: str) -> Claim | None:

@@ -135,3 +135,17 @@ class PatchBase(ABC):
         model = base.model()
         model.pipeline.to(device)
         return model
+
+    @classmethod
+    def under(cls, folder: Path, given: Model | None, what: str) -> tuple[Model, tuple[str, ...]]:
+        """The model that ``what`` in ``folder`` was trained on, and what there is to say of it: the folder's own base if it brings one,
+        else ``given``. BadInput if neither is there."""
+        if not (folder / WEIGHTS).exists():
+            if given is None:
+                raise BadInput(f"{folder} holds {what} without a base: give the model that they were trained on")
+            return given, ()
+        replaced = given is not None and given.name != cls.name
+        notes = (
+            (f"the {what} belong to their own small base, which takes the place of {given.name}",) if given and replaced else ()
+        )
+        return cls.load(folder, given.device if given is not None else "cpu"), notes

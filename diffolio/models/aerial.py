@@ -131,13 +131,7 @@ class AerialControl:
 
 def load_aerial(place: Path, name: str, model: Model | None = None, any_base: bool = False) -> AerialControl:
     """The adapter in ``place / name``, on the base in ``place`` if it brings one, else on ``model``. BadInput if neither is there."""
-    from diffolio.miniatures.earth_base import NAME, load_base
+    from diffolio.miniatures.earth_base import EarthBase
 
-    notes: tuple[str, ...] = ()
-    if (place / "base.safetensors").exists():
-        given, model = model, load_base(place, model.device if model is not None else "cpu")
-        if given is not None and given.name != NAME:
-            notes = (f"the adapter belongs to its own small base, which takes the place of {given.name}",)
-    if model is None:
-        raise BadInput(f"{place} holds an adapter without a base: give the model that it was trained on")
-    return AerialControl(model, load_control(place / name, model, any_base=any_base), notes)
+    base, notes = EarthBase.under(place, model, "adapters")
+    return AerialControl(base, load_control(place / name, base, any_base=any_base), notes)

@@ -55,16 +55,10 @@ class TwoStage:
     @classmethod
     def load(cls, start: str | Path | None = None, model: Model | None = None, body: str = "body") -> TwoStage:
         """From the folder of a training or its ``export``, or the bundled one, with its own base if it brings one, else on ``model``."""
-        from diffolio.miniatures.hands_base import NAME, load_base
+        from diffolio.miniatures.hands_base import HandsBase
 
         place = export_of(start)
-        notes: tuple[str, ...] = ()
-        if (place / "base.safetensors").exists():
-            if model is not None and model.name != NAME:
-                notes = (f"these networks belong to their own small base, which takes the place of {model.name}",)
-            model = load_base(place, model.device if model is not None else "cpu")
-        if model is None:
-            raise BadInput(f"{place} holds stages without a base: give the model that they were trained on")
+        model, notes = HandsBase.under(place, model, "stages")
         network, _ = load_joint(place / "hand", model)
         with network.on(model):
             hand = load_control(place / "hand_control", model)

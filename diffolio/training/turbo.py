@@ -33,9 +33,6 @@ class MiniTurbo:
 
     def __init__(self, teacher: Model, scenes: int = 30_000, start: str = START, rank: int = RANK) -> None:
         self.teacher, self.rank = teacher, rank
-        for part in teacher.pipeline.components.values():
-            if isinstance(part, nn.Module):
-                part.requires_grad_(False)
         self.student, _ = low_rank_student(teacher.denoiser, load_student(teacher, start).denoiser, rank)
         self.student.train()
         self.scenes = sample_scenes(scenes, 7 * TRAIN_SEED)

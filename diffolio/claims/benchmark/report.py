@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diffolio.claims.benchmark.editing import METRICS, THOUSANDTHS, Benchmark
-from diffolio.claims.evidence import save_picture
+from diffolio.claims.evidence import PICTURE, save_picture
 from diffolio.errors import BadInput
 from diffolio.results import plain, versions
 
@@ -28,7 +28,7 @@ SHORT = {
 def write(done: Benchmark, folder: Path, name: str = "editing") -> list[Path]:
     """``name``.json, .md and .webp in the folder. BadInput if it cannot be written."""
     record = {**done.as_dict(), "recorded": time.strftime("%Y-%m-%d"), "versions": versions()}
-    paths = [folder / f"{name}.{ending}" for ending in ("json", "md", "webp")]
+    paths = [folder / f"{name}{ending}" for ending in (".json", ".md", PICTURE)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(json.dumps(plain(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

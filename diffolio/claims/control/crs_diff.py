@@ -28,7 +28,7 @@ CLAIM = Claim(
     bar=AtLeast(1.2),
     world="earth",
     model="adapters/crs_diff",
-    weights=("adapters/crs_diff", "mini-clip-b"),
+    weights=("mini-clip-b",),
 )
 SCENES, COVERS, SEED, STEPS, GUIDANCE = 48, 64, 950_000, 20, 2.0
 # How the bundled adapter was trained; the same values as `diffolio train crs_diff --set ...`.

@@ -230,16 +230,10 @@ class Lights:
     @classmethod
     def load(cls, start: str | Path | None = None, model: Model | None = None, any_base: bool = False) -> Lights:
         """From the folder of a training or its ``export``, or the bundled one. With its own base if it brings one, else on ``model``."""
-        from diffolio.miniatures.lit_base import NAME, load_base
+        from diffolio.miniatures.lit_base import LitBase
 
         place = export_of(start)
-        notes: tuple[str, ...] = ()
-        if (place / "base.safetensors").exists():
-            given, model = model, load_base(place, model.device if model is not None else "cpu")
-            if given is not None and given.name != NAME:
-                notes = (f"the adapters belong to their own small base, which takes the place of {given.name}",)
-        if model is None:
-            raise BadInput(f"{place} holds adapters without a base: give the model that they were trained on")
+        model, notes = LitBase.under(place, model, "adapters")
         found = [
             load_control(place / n, model, any_base=any_base) if (place / n).is_dir() else None for n in ("control", "relight")
         ]
