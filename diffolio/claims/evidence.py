@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).parents[1]
 MINIATURES = "miniatures"
 PICTURE = ".webp"
 """A third of a PNG's size: the package carries a picture a claim."""
+EARLIER = "Of the record of"
 
 
 def evidence_folder() -> Path:
@@ -110,13 +111,17 @@ def _all_here(claim: Claim) -> None:
 
 
 def record(name: str, found: dict[str, Any]) -> list[Path]:
-    """Write a claim's record and picture under the evidence folder."""
+    """Write a claim's record and picture under the evidence folder.
+
+    A note that was written to the record before is kept, with the date of what it speaks of, for its author to look at again.
+    """
     about = subject(name)
     folder = evidence_folder() / about.family
     picture = found.pop("picture", None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{about.name}.json"]
+        found["notes"] = found.get("notes") or _earlier_note(paths[0])
         found["picture"] = None
         if picture is not None:
             paths.append(folder / f"{about.name}{PICTURE}")
@@ -126,6 +131,14 @@ def record(name: str, found: dict[str, Any]) -> list[Path]:
     except OSError as error:
         raise BadInput(f"cannot write evidence to {folder} ({error.strerror})") from error
     return paths
+
+
+def _earlier_note(path: Path) -> str:
+    if not path.exists():
+        return ""
+    before = json.loads(path.read_text(encoding="utf-8"))
+    note = str(before.get("notes") or "")
+    return note if not note or note.startswith(EARLIER) else f"{EARLIER} {before['recorded']}: {note}"
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

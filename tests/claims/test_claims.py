@@ -68,6 +68,22 @@ def test_recording_and_going_stale(tmp_path, monkeypatch):
     assert load_evidence(name)["stale"] is True
 
 
+def test_a_note_written_to_a_record_outlives_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence_module, "evidence_folder", lambda: tmp_path)
+
+    def again(date, notes=""):
+        path = record("ovam", {"rows": [], "notes": notes, "recorded": date})[0]
+        return path, json.loads(path.read_text())
+
+    path, first = again("2026-01-01")
+    assert first["notes"] == ""
+    path.write_text(json.dumps(first | {"notes": "Too few steps."}))
+    dated = "Of the record of 2026-01-01: Too few steps."
+    assert again("2026-02-02")[1]["notes"] == dated
+    assert again("2026-03-03")[1]["notes"] == dated  # dated once, by the record it was written for
+    assert again("2026-04-04", "The claim's own.")[1]["notes"] == "The claim's own."
+
+
 def test_a_claim_may_not_move_its_bar(monkeypatch):
     module = claim_module("ovam")
     monkeypatch.setattr(module, "measure", lambda retrain=False: Outcome(Row("x", [1.0], [1.0], AtLeast(0.1))))
