@@ -12,7 +12,7 @@ from pathlib import Path
 from diffolio import miniatures, registry
 from diffolio.claims import evidence, rows
 from diffolio.claims.evidence import MINIATURES
-from diffolio.cli.listing import FAMILIES, number
+from diffolio.cli.listing import FAMILIES, number, share
 from diffolio.papers.catalogue import catalogue
 
 README = Path(__file__).parents[1] / "README.md"
@@ -20,7 +20,7 @@ sys.path.insert(0, str(README.parent))  # the documentation's builder knows the 
 from docs.builder import content, models  # noqa: E402
 
 HEAD = [
-    "| method | measured | paper says | baseline | ours | ratio [95%] | bar | holds |",
+    "| method | measured | paper says | baseline | ours | ratio [95%] | bar | holds (bars met) |",
     "|---|---|---|---|---|---|---|---|",
 ]
 
@@ -79,7 +79,7 @@ def line(row: dict) -> str:
     """One claim as a row of the table."""
     low, high = row["interval"]
     interval = f" [{number(low)}, {number(high)}]" if low is not None else ""
-    holds = ("yes" if row["holds"] else "no") + (" (stale)" if row["stale"] else "")
+    holds = ("yes" if row["holds"] else "no" + share(row)) + (" (stale)" if row["stale"] else "")
     bar = row["bar"].replace("<=", "≤").replace(">=", "≥")
     metric = row["metric"].replace("|", "&#124;")
     baseline = "" if row["baseline"] is None else number(row["baseline"])

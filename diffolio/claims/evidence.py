@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -167,8 +168,15 @@ def rows() -> list[dict[str, Any]]:
             continue
         head = {key: value for key, value in found["rows"][0].items() if key != "holds"}
         kept = {key: found[key] for key in ("method", "paper_says", "holds", "seconds", "model", "world", "stale", "recorded")}
-        table.append({**head, **kept, "family": about.family, "more": found["rows"][1:]})
+        met, of = bars(found["rows"])
+        table.append({**head, **kept, "family": about.family, "bars_met": met, "bars": of, "more": found["rows"][1:]})
     return table
+
+
+def bars(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """How many rows of a record meet their bar, and how many have one; a claim holds if these are the same."""
+    decided = [row["holds"] for row in rows if row["holds"] is not None]
+    return sum(decided), len(decided)
 
 
 def fingerprint(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diffolio import registry
-from diffolio.claims.evidence import load_evidence
+from diffolio.claims.evidence import bars, load_evidence
 from diffolio.errors import choose
 from diffolio.papers.catalogue import by_id, catalogue
 
@@ -29,8 +30,11 @@ def _row(card: registry.Card) -> dict[str, Any]:
     found = load_evidence(card.name)
     evidence = None
     if found:
-        head = found["rows"][0]
-        evidence = {"holds": found["holds"], "ratio": head["ratio"], "bar": head["bar"], "recorded": found["recorded"]}
+        head, (met, of) = found["rows"][0], bars(found["rows"])
+        evidence = {
+            "holds": found["holds"], "ratio": head["ratio"], "bar": head["bar"], "recorded": found["recorded"], "bars_met": met,
+            "bars": of,
+        }  # fmt: skip
     paper = by_id().get(card.paper)
     return {
         "name": card.name, "paper": card.paper, "title": paper.title if paper else card.headline, "family": card.family,
@@ -62,7 +66,7 @@ def _check(family: str | None, kind: str | None) -> None:
 
 
 def show_methods(rows: list[dict[str, Any]]) -> None:
-    table = Table("method", "family", "kind", "paper", "title", "claim", title=f"{len(rows)} methods that run")
+    table = Table("method", "family", "kind", "paper", "title", "claim (bars met)", title=f"{len(rows)} methods that run")
     for row in rows:
         table.add_row(row["name"], row["family"], row["kind"], row["paper"], row["title"], verdict(row["evidence"]))
     console.print(table)
@@ -72,7 +76,13 @@ def verdict(evidence: dict[str, Any] | None) -> str:
     if evidence is None:
         return "not recorded"
     mark = "[green]holds[/]" if evidence["holds"] else "[red]fails[/]"
-    return f"{mark} {number(evidence['ratio'])} ({evidence['bar']})"
+    return f"{mark}{share(evidence)}, headline {number(evidence['ratio'])} ({evidence['bar']})"
+
+
+def share(evidence: dict[str, Any]) -> str:
+    """How many of a failing claim's bars are met, where it has more than one: " (3 of 4)"."""
+    several = evidence["bars"] > 1 and not evidence["holds"]
+    return f" ({evidence['bars_met']} of {evidence['bars']})" if several else ""
 
 
 def show_papers(rows: list[dict[str, Any]]) -> None:
@@ -99,8 +109,8 @@ def details(name: str) -> dict[str, Any]:
 def show_details(found: dict[str, Any]) -> None:
     console.rule(f"{found['name']} ({found['kind']}, {found['family']})")
     console.print(f"[bold]{found['title']}[/]\n{found['authors'] or ''}\n{found['url']}\n", highlight=False)
-    console.print(found["idea"], markup=False, highlight=False)
-    console.print(f"\n{found['summary']}\n", markup=False, highlight=False)
+    console.print(reflowed(found["idea"]), markup=False, highlight=False)
+    console.print(f"\n{reflowed(found['summary'])}\n", markup=False, highlight=False)
     table = Table("knob", "type", "default", "range", "meaning", title="knobs")
     for item in found["knobs"]:
         table.add_row(item["name"], item["type"], str(item["default"]), item["range"], item["means"])
@@ -110,6 +120,12 @@ def show_details(found: dict[str, Any]) -> None:
         show_claim(found["claim"], [Path(p) for p in [found["claim"].get("picture_path")] if p])
     else:
         console.print("claim: not recorded")
+
+
+def reflowed(text: str) -> str:
+    """A docstring for a screen of any width: paragraphs in one line each, indented blocks (equations, code) as they are."""
+    paragraphs = (part.splitlines() for part in inspect.cleandoc(text).split("\n\n"))
+    return "\n\n".join("\n".join(lines) if any(line[:1] == " " for line in lines) else " ".join(lines) for lines in paragraphs)
 
 
 def show_claim(found: dict[str, Any], paths: list[Path]) -> None:
@@ -130,9 +146,11 @@ def show_claim(found: dict[str, Any], paths: list[Path]) -> None:
 
 
 def show_claims(rows: list[dict[str, Any]]) -> None:
-    table = Table("method", "metric", "paper says", "baseline", "ours", "ratio", "interval", "bar", "holds", title="claims")
+    table = Table(
+        "method", "metric", "paper says", "baseline", "ours", "ratio", "interval", "bar", "holds (bars met)", title="claims"
+    )
     for row in rows:
-        holds = ("[green]yes[/]" if row["holds"] else "[red]no[/]") + (" [yellow]stale[/]" if row["stale"] else "")
+        holds = ("[green]yes[/]" if row["holds"] else f"[red]no[/]{share(row)}") + (" [yellow]stale[/]" if row["stale"] else "")
         table.add_row(row["method"], row["metric"], row["paper_says"], number(row["baseline"]), number(row["value"]),
                       number(row["ratio"]), f"{number(row['interval'][0])} .. {number(row['interval'][1])}", row["bar"], holds)  # fmt: skip
     console.print(table)

@@ -42,7 +42,7 @@ def test_list_json_has_the_first_seven_with_their_rows(cli):
         assert set(row) == {"name", "paper", "title", "family", "kind", "works_on", "knobs", "evidence"}
         assert row["kind"] in ("technique", "tool", "recipe")
         if row["evidence"] is not None:
-            assert set(row["evidence"]) == {"holds", "ratio", "bar", "recorded"}
+            assert set(row["evidence"]) == {"holds", "ratio", "bar", "recorded", "bars_met", "bars"}
 
 
 def test_list_filters(cli):
@@ -168,3 +168,10 @@ def test_listing_imports_nothing_heavy(arguments):
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
     )
     assert done.returncode == 0, done.stderr[-400:]
+
+
+def test_show_fits_paragraphs_to_the_screen_and_leaves_equations():
+    from diffolio.cli.listing import reflowed
+
+    told = reflowed("One line\n    that goes on.\n\n        x =\n        y\n\n    End.")
+    assert told == "One line that goes on.\n\n    x =\n    y\n\nEnd."
