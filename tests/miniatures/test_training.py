@@ -98,10 +98,17 @@ def test_mini_video_learns_clips_and_loads_as_a_latte_pipeline(vae, tmp_path):
     made = MiniVideo(vae, clips=2)
     assert made.latents.shape == (2, 4, FRAMES, 16, 16) and made.things.shape == (2, FRAMES, 16, 16)
     assert 0.02 < made.things.float().mean() < 0.6
-    made.batch = 2
-    generator = torch.Generator().manual_seed(3)
+    made.batch, made.singles = 2, 4
+    in_time = made.transformer.temporal_transformer_blocks.parameters
+    made.stills = 1.0
+    loss, told = made.loss(0, torch.Generator().manual_seed(3))
+    loss.backward()
+    assert told["still"] == 1.0 and all(p.grad is None for p in in_time())
+    made.stills = 0.0
     first = float(made.loss(0, torch.Generator().manual_seed(3))[0].detach())
-    assert first == float(made.loss(0, generator)[0].detach())
+    loss, told = made.loss(0, torch.Generator().manual_seed(3))
+    loss.backward()
+    assert first == float(loss.detach()) and told["still"] == 0.0 and all(p.grad is not None for p in in_time())
     optimizer = torch.optim.Adam([p for m in made.modules.values() for p in m.parameters()], 1e-3)
     for step in range(6):
         optimizer.zero_grad()
