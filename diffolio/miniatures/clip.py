@@ -39,17 +39,18 @@ class MiniCLIP:
         self.clip = CLIPModel(config)
         self.modules: dict[str, nn.Module] = {"clip": self.clip}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         scenes = sample_scenes(self.batch, self.seed + step, Mixture(counts=(0.4, 0.5, 0.1)))
         images = degrade(render(scenes, 64).images, generator)
         tokens = self.tokenizer(
             [scene.caption for scene in scenes], padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
         )
-        out = self.clip(input_ids=tokens.input_ids, pixel_values=(images - MEAN) / STD)
+        device = self.clip.device
+        out = self.clip(input_ids=tokens.input_ids.to(device), pixel_values=(images.to(device) - MEAN) / STD)
         logits = out.logits_per_image.float()
-        target = torch.arange(len(logits))
+        target = torch.arange(len(logits), device=device)
         loss = (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
-        return loss, {"retrieval": float((logits.argmax(1) == target).float().mean())}
+        return loss, {"retrieval": (logits.argmax(1) == target).float().mean()}
 
     def export(self, folder: Path) -> None:
         """Write CLIPModel, CLIPTokenizer and CLIPImageProcessor files (float16)."""

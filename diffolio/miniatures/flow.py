@@ -68,25 +68,27 @@ class MiniFlow:
             "text_encoder_3": self.text_encoder_3,
         }  # fmt: skip
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         assert self.data is not None
         long = float(torch.rand((), generator=generator)) < 1 / 8
         batch = max(self.batch // 4, 1) if long else self.batch
         latents, captions, weights = self.data.draw(batch, self.drop, generator, self.emphasis)
+        device = self.transformer.device
         states, pooled = self.encode(captions, T5_LENGTH if long else LENGTH)
-        noise = torch.randn(latents.shape, generator=generator)
-        sigma = logit_normal(batch, generator, spread=1.0)
+        latents, noise = latents.to(device), torch.randn(latents.shape, generator=generator).to(device)
+        sigma = logit_normal(batch, generator, spread=1.0).to(device)
         noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
         velocity = self.transformer(noisy, states, pooled, sigma * self.scheduler.config.num_train_timesteps).sample
         error = (velocity.float() - (noise - latents)).square().mean(1)
-        return (error * weights).mean(), {"plain": float(error.detach().mean())}
+        return (error * weights.to(device)).mean(), {"plain": error.detach().mean()}
 
     def encode(self, captions: list[str], length: int) -> tuple[Tensor, Tensor]:
         """Token states (B, 32 + length, 128) and pooled states (B, 128), put together as the pipeline does."""
-        tokens = _tokens(self.tokenizer, captions, LENGTH)
+        device = self.transformer.device
+        tokens = _tokens(self.tokenizer, captions, LENGTH).to(device)
         read = [encoder(tokens, output_hidden_states=True) for encoder in (self.text_encoder, self.text_encoder_2)]
         states = torch.cat([out.hidden_states[-2] for out in read], -1)
-        more = self.text_encoder_3(_tokens(self.tokenizer_3, captions, length)).last_hidden_state
+        more = self.text_encoder_3(_tokens(self.tokenizer_3, captions, length).to(device)).last_hidden_state
         return torch.cat([states, more], 1), torch.cat([out.text_embeds for out in read], -1)
 
     def export(self, folder: Path) -> None:

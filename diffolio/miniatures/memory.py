@@ -61,7 +61,7 @@ class MiniSDMem:
         parts = [self.vae.encode(part * 2 - 1).latent_dist.mean for part in images.split(64)]
         return torch.cat(parts) * self.vae.config.scaling_factor
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         index = torch.randint(len(self.texts), (self.batch,), generator=generator)
         rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
         captions = ["" if rng.random() < self.drop else self._text(i, rng) for i in index.tolist()]

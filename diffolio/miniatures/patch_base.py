@@ -60,13 +60,14 @@ class PatchBase(ABC):
     def draw(self, generator: torch.Generator) -> tuple[Tensor, list[str]]:
         """A batch: pictures (B, 3, 64, 64) in [0, 1], and captions, some of them empty."""
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         images, captions = self.draw(generator)
-        clean = F.pixel_unshuffle(images * 2 - 1, self.factor)
-        noise = torch.randn(clean.shape, generator=generator)
-        t = torch.randint(self.scheduler.config.num_train_timesteps, (len(clean),), generator=generator)
+        device = self.unet.device
+        clean = F.pixel_unshuffle(images.to(device) * 2 - 1, self.factor)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        t = torch.randint(self.scheduler.config.num_train_timesteps, (len(clean),), generator=generator).to(device)
         tokens = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
-        states = self.text_encoder(tokens.input_ids).last_hidden_state
+        states = self.text_encoder(tokens.input_ids.to(device)).last_hidden_state
         return F.mse_loss(self.unet(self.scheduler.add_noise(clean, noise, t), t, states).sample, clean), {}
 
     def model(self) -> Model:

@@ -85,12 +85,16 @@ class MiniPerc:
         self.net = PerceptualDistance()
         self.modules: dict[str, nn.Module] = {"net": self.net}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         data = graded(self.batch, self.seed + step)
-        distances = self.net(data.versions, data.repeated()).float().clamp_min(1e-8).log().view_as(data.amounts)
+        device = self.net.device
+        distances = (
+            self.net(data.versions.to(device), data.repeated().to(device)).float().clamp_min(1e-8).log().view_as(data.amounts)
+        )
         margin = distances[:, :, None] - distances[:, None, :]
-        further = data.amounts[:, :, None] - data.amounts[:, None, :] > 0.1
-        return F.softplus(-2 * margin[further]).mean(), {"right": float((margin[further] > 0).float().mean())}
+        further = (data.amounts[:, :, None] - data.amounts[:, None, :] > 0.1).float().to(device)
+        pairs = further.sum()
+        return (F.softplus(-2 * margin) * further).sum() / pairs, {"right": ((margin > 0) * further).sum() / pairs}
 
     def export(self, folder: Path) -> None:
         """Write a diffusers model folder (float16)."""

@@ -47,18 +47,19 @@ class MiniPixel:
         self.data = (pictures(n, TRAIN_SEED * 11) * 255).round().byte() if n else None
         self.modules: dict[str, nn.Module] = {"unet": self.unet}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         assert self.data is not None
+        device = self.unet.device
         index = torch.randint(len(self.data), (self.batch,), generator=generator)
-        clean = self.data[index].float() / 127.5 - 1
-        noise = torch.randn(clean.shape, generator=generator)
+        clean = self.data[index].to(device).float() / 127.5 - 1
+        noise = torch.randn(clean.shape, generator=generator).to(device)
         steps = self.scheduler.config.num_train_timesteps
-        t = (logit_normal(self.batch, generator) * steps).long().clamp_max(steps - 1)
-        alphas = self.scheduler.alphas_cumprod[t]
+        t = (logit_normal(self.batch, generator) * steps).long().clamp_max(steps - 1).to(device)
+        alphas = self.scheduler.alphas_cumprod.to(device)[t]
         snr = alphas / (1 - alphas)
         predicted = self.unet(self.scheduler.add_noise(clean, noise, t), t).sample
         error = (predicted.float() - noise).square().mean((1, 2, 3))
-        return (error * snr.clamp(max=self.gamma) / snr).mean(), {"plain": float(error.detach().mean())}
+        return (error * snr.clamp(max=self.gamma) / snr).mean(), {"plain": error.detach().mean()}
 
     def export(self, folder: Path) -> None:
         """Write a DDPMPipeline folder (float16 safetensors)."""

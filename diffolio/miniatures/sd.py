@@ -64,10 +64,10 @@ class MiniSD:
         self.data = encode_scenes(vae, sample_scenes(scenes, TRAIN_SEED, mixture)) if scenes else None
         self.modules: dict[str, nn.Module] = {"unet": self.unet, "text_encoder": self.text_encoder}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         assert self.data is not None
         latents, captions, weights = self.data.draw(self.batch, self.drop, generator, self.emphasis)
-        return noise_loss(self, latents, captions, generator, self.gamma, weights)
+        return noise_loss(self, latents.to(self.unet.device), captions, generator, self.gamma, weights)
 
     def export(self, folder: Path) -> None:
         """Write a StableDiffusionPipeline folder (float16 safetensors)."""
@@ -88,7 +88,7 @@ def noise_loss(
     generator: torch.Generator,
     gamma: float = 5.0,
     weights: Tensor | None = None,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean min-SNR weighted squared error of the predicted noise. ``latents`` (B, 4, h, w), ``weights`` (B, h, w) or none."""
     tokens = parts.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
     states = parts.text_encoder(tokens.input_ids.to(latents.device)).last_hidden_state
@@ -104,4 +104,4 @@ def noise_loss(
     plain = error.detach().mean()
     if weights is not None:
         error = error * weights.to(error)
-    return (weight * error.mean((1, 2))).mean(), {"plain": float(plain)}
+    return (weight * error.mean((1, 2))).mean(), {"plain": plain}

@@ -56,10 +56,10 @@ class MiniSentences:
         read = self.net(tokens, attention_mask=torch.ones_like(tokens), position_ids=positions(tokens, self.ids[PAD])).logits
         return read[..., : self.mask].movedim(-1, 1)  # type: ignore[no-any-return]
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        tokens = self.tokens(sample_pairs(self.batch, TRAIN_SEED + step))
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        tokens = self.tokens(sample_pairs(self.batch, TRAIN_SEED + step)).to(self.net.device)
         share = torch.rand((self.batch, 1), generator=generator)
-        hidden = torch.rand(tokens.shape, generator=generator) < share
+        hidden = (torch.rand(tokens.shape, generator=generator) < share).to(tokens.device)
         error = F.cross_entropy(self.logits(tokens.masked_fill(hidden, self.mask)), tokens, reduction="none")
         weight = torch.where(hidden, 1.0, self.seen)
         return (error * weight).sum() / weight.sum(), {}

@@ -68,12 +68,12 @@ class MiniVQTokenizer:
             self.vqvae.quantize.embedding.weight.copy_(centres((latents - mean[:, None, None]) / std[:, None, None], self.codes))
         self.modules: dict[str, nn.Module] = {"vqvae": self.vqvae}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        images = render(sample_scenes(self.batch, 3 * TRAIN_SEED + step, RICH), 64).images
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        images = render(sample_scenes(self.batch, 3 * TRAIN_SEED + step, RICH), 64).images.to(self.vqvae.device)
         decoded = self.vqvae(images)
         error = 2 * (decoded.sample.float() - images)
         loss = error.square().mean() + 0.1 * error.abs().mean() + self.commitment * decoded.commit_loss.mean()
-        return loss, {"psnr": psnr_of(error), "commit": float(decoded.commit_loss.detach().mean())}
+        return loss, {"psnr": psnr_of(error), "commit": decoded.commit_loss.detach().mean()}
 
     def export(self, folder: Path) -> None:
         """Write a VQModel folder (float16 safetensors)."""
@@ -113,24 +113,24 @@ class MiniBitwiseTokenizer:
         self.latents = (latents - mean[:, None, None]) / std[:, None, None]
         self.modules: dict[str, nn.Module] = {"autoencoder": self.autoencoder}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        net = self.autoencoder
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        net, device = self.autoencoder, self.autoencoder.device
         if step < self.latent_steps:
             index = torch.randint(len(self.latents), (self.latent_batch,), generator=generator)
-            clean, features = self.wanted[index], net.to_features(self.latents[index])
+            clean, features = self.wanted[index].to(device), net.to_features(self.latents[index].to(device))
         else:
-            clean = render(sample_scenes(self.batch, 4 * TRAIN_SEED + step, RICH), 64).images
+            clean = render(sample_scenes(self.batch, 4 * TRAIN_SEED + step, RICH), 64).images.to(device)
             features = net.encode(clean)
         total = net.quantize(features)[1][-1]
         straight = total + features - features.detach()
         commitment = (features - total.detach()).square().mean() + (features.detach() - total).square().mean()
         if step < self.latent_steps:
-            error = ((net.from_features(straight) - clean) / self.spread).square().mean()
-            return error + self.commitment * commitment, {"psnr": 0.0, "commit": float(commitment.detach())}
+            error = ((net.from_features(straight) - clean) / self.spread.to(device)).square().mean()
+            return error + self.commitment * commitment, {"psnr": torch.zeros(()), "commit": commitment.detach()}
         error = 2 * (net.decode(straight).float() - clean)
         # Squared error of pictures is some thirty times smaller than of latents.
         loss = error.square().mean() + 0.1 * error.abs().mean() + self.commitment / 30 * commitment
-        return loss, {"psnr": psnr_of(error), "commit": float(commitment.detach())}
+        return loss, {"psnr": psnr_of(error), "commit": commitment.detach()}
 
     def export(self, folder: Path) -> None:
         """Write a BitwiseTokenizer folder (float16 safetensors)."""

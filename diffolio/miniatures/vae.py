@@ -41,20 +41,20 @@ class MiniVAE:
         )
         self.modules: dict[str, nn.Module] = {"vae": self.vae}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        images = render(sample_scenes(self.batch, TRAIN_SEED + step, self.mixture), 64).images * 2 - 1
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        images = render(sample_scenes(self.batch, TRAIN_SEED + step, self.mixture), 64).images.to(self.vae.device) * 2 - 1
         posterior = self.vae.encode(images).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator)
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(self.vae.device)
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
         error = decoded - images
         kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
         loss = error.abs().mean() + error.square().mean() + self.kl_weight * kl
-        return loss, {"psnr": psnr_of(error), "kl": float(kl)}
+        return loss, {"psnr": psnr_of(error), "kl": kl.detach()}
 
     @torch.no_grad()
     def export(self, folder: Path, scenes: list[Scene] | None = None) -> None:
         """Write ordinary diffusers files (float16); the scaling factor is one over the latents' standard deviation."""
-        images = render(scenes or sample_scenes(256, TRAIN_SEED - 1, Mixture()), 64).images * 2 - 1
+        images = render(scenes or sample_scenes(256, TRAIN_SEED - 1, Mixture()), 64).images.to(self.vae.device) * 2 - 1
         latents = torch.cat([self.vae.encode(part).latent_dist.mean for part in images.split(64)])
         self.vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 5))
         self.vae.half().save_pretrained(folder, safe_serialization=True)
@@ -73,8 +73,8 @@ class MiniVAEDecoder(MiniVAE):
         vae.post_quant_conv.requires_grad_(True)
         self.modules = {"vae": vae}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        images = render(sample_scenes(self.batch, 2 * TRAIN_SEED + step, self.mixture), 64).images * 2 - 1
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        images = render(sample_scenes(self.batch, 2 * TRAIN_SEED + step, self.mixture), 64).images.to(self.vae.device) * 2 - 1
         with torch.no_grad():
             latents = self.vae.encode(images).latent_dist.mean
         error = self.vae.decode(latents).sample.float() - images
@@ -85,6 +85,6 @@ class MiniVAEDecoder(MiniVAE):
         self.vae.float()
 
 
-def psnr_of(error: Tensor) -> float:
+def psnr_of(error: Tensor) -> Tensor:
     """PSNR in dB of an error in [-1, 1] units."""
-    return float(10 * torch.log10(4 / error.detach().float().square().mean()))
+    return 10 * torch.log10(4 / error.detach().float().square().mean())

@@ -48,18 +48,20 @@ class MiniVAR:
         )
         self.modules: dict[str, nn.Module] = {"transformer": self.transformer, "text_encoder": self.text_encoder}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         assert self.data is not None
         features, captions, weights = self.data.draw(self.batch, self.drop, generator, self.emphasis)
-        bits, sums = self.autoencoder.quantize(features, self.flipped(generator))
+        device = self.transformer.device
+        flips = [flip.to(device) for flip in self.flipped(generator)]
+        bits, sums = self.autoencoder.to(device).quantize(features.to(device), flips)
         states, pooled = self.encode(captions)
         logits = self.transformer(sums[:-1], states, pooled)
         errors = []
         for predicted, wanted in zip(logits, bits, strict=True):
-            weight = F.adaptive_avg_pool2d(weights[:, None], wanted.shape[-1])
+            weight = F.adaptive_avg_pool2d(weights[:, None].to(device), wanted.shape[-1])
             error = F.binary_cross_entropy_with_logits(predicted.float(), wanted.float(), reduction="none")
             errors.append((error * weight).mean())
-        named = {f"scale {side}": float(e.detach()) for side, e in zip(self.autoencoder.config.scales, errors, strict=True)}
+        named = {f"scale {side}": e.detach() for side, e in zip(self.autoencoder.config.scales, errors, strict=True)}
         return torch.stack(errors).mean(), named
 
     def flipped(self, generator: torch.Generator) -> list[Tensor]:
@@ -72,7 +74,7 @@ class MiniVAR:
     def encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """Token states (B, 32, 64) and pooled states (B, 64), as the pipeline takes them."""
         tokens = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt").input_ids
-        read = self.text_encoder(tokens, output_hidden_states=True)
+        read = self.text_encoder(tokens.to(self.text_encoder.device), output_hidden_states=True)
         return read.hidden_states[-2], read.text_embeds
 
     def export(self, folder: Path) -> None:

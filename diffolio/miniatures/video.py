@@ -83,7 +83,7 @@ class MiniVideo:
             self.latents, self.things = encode_clips(vae, self.scripts)
         self.modules: dict[str, nn.Module] = {"transformer": self.transformer, "text_encoder": self.text_encoder}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         still = float(torch.rand((), generator=generator)) < self.stills
         batch = self.singles if still else self.batch
         index = torch.randint(len(self.scripts), (batch,), generator=generator)
@@ -95,18 +95,20 @@ class MiniVideo:
             latents, things = latents[range(batch), :, frame][:, :, None], things[range(batch), frame][:, None]
         weights = (1 + (self.emphasis - 1) * things) / (1 + (self.emphasis - 1) * self.things.mean(dtype=torch.float32))
         long = float(torch.rand((), generator=generator)) < 1 / 8
+        device = self.transformer.device
         states = self.encode(captions, PIPELINE_LENGTH if long else LENGTH)
-        noise = torch.randn(latents.shape, generator=generator)
-        sigma = logit_normal(batch, generator, spread=1.0)
+        latents, noise = latents.to(device), torch.randn(latents.shape, generator=generator).to(device)
+        sigma = logit_normal(batch, generator, spread=1.0).to(device)
         noisy = torch.lerp(latents, noise, sigma[:, None, None, None, None])
         times = sigma * self.scheduler.config.num_train_timesteps
         velocity = self.transformer(noisy, times, states, enable_temporal_attentions=not still).sample[:, :4]
         error = (velocity.float() - (noise - latents)).square().mean(1)
-        return (error * weights).mean(), {"plain": float(error.detach().mean()), "still": float(still)}
+        return (error * weights.to(device)).mean(), {"plain": error.detach().mean(), "still": torch.tensor(float(still))}
 
     def encode(self, captions: list[str], length: int = PIPELINE_LENGTH) -> Tensor:
         """Token states (B, length, 128), zero where there is only padding."""
         tokens = self.tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        tokens = tokens.to(self.text_encoder.device)
         states = self.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
         return states * tokens.attention_mask[..., None]
 

@@ -72,25 +72,26 @@ class MiniVQ:
         )
         self.modules: dict[str, nn.Module] = {"transformer": self.transformer, "text_encoder": self.text_encoder}
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         assert self.data is not None
         drawn, captions, weights = self.data.draw(self.batch, self.drop, generator, self.emphasis)
-        tokens = drawn.long()
-        hidden = hide(tokens.shape, generator)
+        device = self.transformer.device
+        tokens, weights = drawn.long().to(device), weights.to(device)
+        hidden = hide(tokens.shape, generator).to(device)
         states, pooled = self.encode(captions)
         side = 64.0
-        sizes = torch.tensor([[side, side, 0.0, 0.0, 6.0]]).expand(self.batch, -1)  # as the pipeline tells them
+        sizes = torch.tensor([[side, side, 0.0, 0.0, 6.0]], device=device).expand(self.batch, -1)  # as the pipeline tells them
         given = tokens.masked_fill(hidden, self.scheduler.config.mask_token_id)
         logits = self.transformer(given, states, pooled, sizes).float()
         error = F.cross_entropy(logits, tokens, reduction="none")
         weights = weights * torch.where(hidden, 1.0, self.seen)
         plain = (error.detach() * hidden).sum() / hidden.sum()
-        return (error * weights).sum() / weights.sum(), {"plain": float(plain)}
+        return (error * weights).sum() / weights.sum(), {"plain": plain}
 
     def encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """Token states (B, 32, 64) and pooled states (B, 64), as the pipeline takes them."""
         tokens = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt").input_ids
-        read = self.text_encoder(tokens, output_hidden_states=True)
+        read = self.text_encoder(tokens.to(self.text_encoder.device), output_hidden_states=True)
         return read.hidden_states[-2], read.text_embeds
 
     def export(self, folder: Path) -> None:

@@ -12,6 +12,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,8 +56,8 @@ class Objective(Protocol):
     modules: dict[str, nn.Module]
     """The trained networks by name; parameters that do not require gradients stay as they are."""
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The loss of one step and what else to log. All randomness from ``generator``, which belongs to the step."""
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """The loss of one step and what else to log. All randomness from ``generator``, which belongs to the step and to the CPU."""
         ...
 
 
@@ -150,7 +151,7 @@ def train(
                 average.step(parameters)
             step += 1
             if step % 20 == 0 or step == 1:
-                row = {"step": step, "loss": float(loss.detach()), **extra}
+                row = {"step": step, "loss": float(loss.detach()), **{name: float(value) for name, value in extra.items()}}
                 if not columns and file.tell() == 0:
                     log.writerow(row)
                 columns = {k: 0.98 * columns.get(k, v) + 0.02 * v for k, v in row.items()}
