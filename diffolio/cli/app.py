@@ -115,7 +115,9 @@ def train(
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     seed: int = 0,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="knob=value of the recipe.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="knob=value of the recipe; of a miniature batch, rate, ...")
+    ] = None,
 ) -> None:
     """Train a recipe or a miniature; stop it at any time and go on with --resume."""
     from diffolio.cli import training

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from diffolio import registry
-from diffolio.errors import BadInput, unknown
+from diffolio.errors import BadInput, BadKnob, unknown
 
 
 def train(
@@ -20,9 +20,14 @@ def train(
     limit = Budget.parse(budget) if budget else None
     folder = out or Path("runs") / name
     if name in PLANS:
-        if data is not None or settings:
-            raise BadInput(f"{name} is trained on its own world: --data and --set do not apply")
-        trained = train_miniature(name, folder, limit, start=model, resume=resume, seed=seed)
+        if data is not None:
+            raise BadInput(f"{name} is trained on its own world: --data does not apply")
+        changes = {}
+        for setting in settings:
+            key, equals, changes[key] = setting.partition("=")
+            if not equals:
+                raise BadKnob(f"--set {setting!r}: give setting=value, such as batch=64")
+        trained = train_miniature(name, folder, limit, start=model, resume=resume, seed=seed, changes=changes)
         typer.echo(f"{name}: {trained.steps} steps, {trained.seconds:.0f} s; weights in {folder / 'export'}")
         return
     recipes = [card.name for card in registry.cards().values() if card.kind == "recipe"]

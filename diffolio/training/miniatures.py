@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diffolio import miniatures
-from diffolio.errors import BadInput
+from diffolio.errors import BadInput, unknown
+from diffolio.knobs import hints, parse_value
 from diffolio.training.loop import Budget, Settings, Trained, train
 
 if TYPE_CHECKING:
@@ -183,38 +184,58 @@ def start_from(objective: Any, place: str | Path) -> None:
 
 def train_miniature(
     name: str, folder: Path, budget: Budget | None = None, *, start: str | Path | None = None, resume: bool = False,
-    seed: int = 0, progress: bool = True,
+    seed: int = 0, changes: Mapping[str, str] | None = None, progress: bool = True,
 ) -> Trained:  # fmt: skip
     """Train a miniature and write its weights to ``folder/export`` in ordinary diffusers or transformers format.
 
     ``start``: finished weights to go on from (``start_from``); its optimiser begins anew. A checkpoint that is resumed goes first.
+    ``changes``: other values, as text, of the plan's ``Settings`` or of ``batch``: a GPU has room for more than the CPU's batch.
     """
-    plan = PLANS[name]
+    plan, changes = PLANS[name], dict(changes or {})
+    settings, batch = changed(name, plan.settings, changes)
     torch.manual_seed(seed)  # initial weights
     objective = plan.make()
+    if batch is not None:
+        objective.batch = batch
     if start is not None:
         start_from(objective, start)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trained = train(
-        objective, folder, budget or plan.budget, plan.settings, seed=seed, resume=resume, device=device, progress=progress
+        objective, folder, budget or plan.budget, settings, seed=seed, resume=resume, device=device, progress=progress
     )
     for module in objective.modules.values():
         module.eval()
     objective.export(folder / "export")
     miniatures.portable(folder / "export")
-    record_training(name, trained, start=start, seed=seed)
+    record_training(name, trained, start=start, seed=seed, changes=changes)
     return trained
 
 
-def record_training(name: str, trained: Trained, *, start: str | Path | None = None, seed: int = 0) -> None:
+def changed(name: str, settings: Settings, changes: Mapping[str, str]) -> tuple[Settings, int | None]:
+    """The settings with ``changes``, and the batch if that is among them. UnknownName or BadKnob for what cannot be changed so."""
+    types = {"batch": int, **{key: hint for key, hint in hints(Settings).items() if hint in (int, float, bool)}}
+    for key in changes:
+        if key not in types:
+            raise unknown(f"setting of {name}'s training", key, types)
+    values = {key: parse_value(name, key, text, types[key]) for key, text in changes.items()}
+    batch = values.pop("batch", None)
+    if batch is not None and batch < 1:
+        raise BadInput(f"{name}: batch={batch}: give at least 1")
+    return dataclasses.replace(settings, **values), batch
+
+
+def record_training(
+    name: str, trained: Trained, *, start: str | Path | None = None, seed: int = 0, changes: Mapping[str, str] | None = None
+) -> None:
     """Write beside the weights what made them: ``training.json`` and the log, ``training.csv``."""
     from diffolio.results import versions
 
     command = f"diffolio train {name} --budget {trained.steps}"
     command += (f" --model {Path(start).name}" if start else "") + (f" --seed {seed}" if seed else "")
+    command += "".join(f" --set {key}={value}" for key, value in (changes or {}).items())
     about = {
         "command": command, "steps": trained.steps, "seconds": round(trained.seconds), "seed": seed,
-        "settings": dataclasses.asdict(PLANS[name].settings), "versions": versions(),
+        "settings": dataclasses.asdict(changed(name, PLANS[name].settings, changes or {})[0]), "versions": versions(),
     }  # fmt: skip
     export = trained.folder / "export"
     (export / miniatures.TRAINING).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

@@ -60,6 +60,7 @@ class MiniTurbo:
         return [caption(self.scenes[i], rng) for i in index.tolist()]
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        self.matching.batch = self.batch
         return self.matching.loss(step, generator)
 
     def export(self, folder: Path) -> None:

@@ -126,7 +126,11 @@ def test_techniques_stack(cli, tmp_path):
         (["claim", "fouriscal"], "Did you mean fouriscale"),
         (["train", "mini-sdd"], "mini-sd"),
         (["train", "mini-sd", "--budget", "soon"], "300s"),
-        (["train", "mini-sd", "--set", "a=b"], "do not apply"),
+        (["train", "mini-sd", "--data", "somewhere"], "does not apply"),
+        (["train", "mini-sd", "--set", "bach=64"], "batch"),
+        (["train", "mini-sd", "--set", "batch=many"], "cannot be read as int"),
+        (["train", "mini-sd", "--set", "batch=0"], "at least 1"),
+        (["train", "mini-sd", "--set", "batch"], "batch=64"),
         (["run", "spdinv", "--image", "nowhere.png"], "nowhere.png"),
     ],
 )

@@ -220,10 +220,15 @@ def test_what_made_a_miniature_lies_beside_it_and_is_no_part_of_its_checksum(tmp
     plan = dataclasses.replace(PLANS["mini-pixel"], make=lambda: MiniPixel(n=8))
     monkeypatch.setitem(PLANS, "mini-pixel", plan)
     monkeypatch.setattr(miniatures, "WEIGHTS", tmp_path)
-    trained = train_miniature("mini-pixel", tmp_path / "run", Budget(steps=2), progress=False)
+    changes = {"batch": "3", "rate": "1e-4"}
+    trained = train_miniature("mini-pixel", tmp_path / "run", Budget(steps=2), changes=changes, progress=False)
     (tmp_path / "run" / "export").rename(tmp_path / "mini-pixel")
     about = miniatures.training("mini-pixel")
-    assert about["command"] == "diffolio train mini-pixel --budget 2" and about["steps"] == trained.steps == 2
+    assert (
+        about["command"] == "diffolio train mini-pixel --budget 2 --set batch=3 --set rate=1e-4"
+        and about["steps"] == trained.steps == 2
+    )
+    assert about["settings"]["rate"] == 1e-4 and about["settings"]["warmup"] == plan.settings.warmup
     assert (tmp_path / "mini-pixel" / miniatures.LOG).read_text() == trained.log.read_text()
     assert not {miniatures.TRAINING, miniatures.LOG} & set(miniatures.checksums("mini-pixel"))
     assert str(tmp_path) not in (tmp_path / "mini-pixel" / miniatures.TRAINING).read_text()
