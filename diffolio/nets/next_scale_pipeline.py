@@ -22,7 +22,8 @@ Text = tuple[Tensor, Tensor]
 class NextScalePipeline(DiffusionPipeline):
     """Draws all bits of one scale at once, from coarse to fine (VAR, section 3.2; Infinity, section 3.2).
 
-    Guidance combines logits: l = u + g (c - u). ``temperature`` divides them. Sample i uses ``generator[i]``.
+    Guidance combines logits: l = u + g (c - u). ``temperature`` divides them; 0.5 is what Infinity's released script takes. Sample i
+    uses ``generator[i]``.
     """
 
     model_cpu_offload_seq = "text_encoder->transformer->autoencoder"
@@ -68,7 +69,7 @@ class NextScalePipeline(DiffusionPipeline):
         prompt: str | Sequence[str] | None = None,
         negative_prompt: str | Sequence[str] | None = None,
         guidance_scale: float = 3.0,
-        temperature: float = 1.0,
+        temperature: float = 0.5,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         prompt_embeds: Text | None = None,
         negative_prompt_embeds: Text | None = None,

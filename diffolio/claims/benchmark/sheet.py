@@ -13,7 +13,7 @@ from diffolio.errors import BadInput
 if TYPE_CHECKING:
     from PIL import Image
 
-WIDTH, BAND, GAP = 1340, 430, 10
+WIDTH, BAND, GAP = 1340, 470, 10  # two rows of ten pictures under captions of six lines fit
 NAME = f"contact_sheet{PICTURE}"
 STEPS = {"mini-lcm": 2, "mini-rg-lcm": 2}  # of the students, which have no claim of their own
 PIPELINES = ("model_index.json", "student.json", "base.json")

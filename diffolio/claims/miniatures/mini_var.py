@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from diffolio.claims.base import AtLeast, Claim, Outcome, Row
+from diffolio.claims.base import AtLeast, Claim, Outcome
+from diffolio.claims.miniatures import drawn_as_asked, through_tokens
 
 CLAIM = Claim(
     method="mini-var",
@@ -11,34 +12,7 @@ CLAIM = Claim(
     bar=AtLeast(0.85),
     model="mini-var",
 )
-PROMPTS, STEPS, GUIDANCE, SEED, PICTURES = 128, 5, 4.0, 1000, 512  # as many steps as scales
 
 
 def measure(*, retrain: bool = False) -> Outcome:
-    from diffolio.metrics import psnr
-    from diffolio.metrics.compliance import compliance, held_out
-    from diffolio.metrics.contact import contact_sheet, draw, rebuilt
-    from diffolio.models import load
-    from diffolio.worlds.tabletop import sample_scenes
-
-    model = load("mini-var")
-    one, two = (draw(model, PROMPTS, things, seed=SEED, steps=STEPS, guidance_scale=GUIDANCE) for things in (1, 2))
-    images, decoded = rebuilt(model, sample_scenes(PICTURES, 900_000))
-    single = held_out(PROMPTS, 1)
-    possible = compliance(rebuilt(model, single)[1], single)
-    return Outcome(
-        Row(CLAIM.metric, one.scores.all, None, CLAIM.bar),
-        more=[
-            Row("PSNR of held-out pictures through the tokens, dB", psnr(decoded, images).tolist(), None, AtLeast(28.0)),
-            Row("one object: true pictures through the tokens", possible.all, note="what is possible"),
-            Row("two objects: kinds, colours and relation right", two.scores.all),
-            *(
-                Row(f"{count}: {name} right", getattr(drawn.scores, name))
-                for count, drawn in (("one object", one), ("two objects", two))
-                for name in ("kinds", "colours", "both", "count")
-            ),
-        ],
-        picture=contact_sheet([one, two]),
-        seeds=f"prompts 900001, 900002; pictures 900000; noise {SEED}..{SEED + PROMPTS - 1}",
-        details={"guidance": GUIDANCE, "steps": STEPS},
-    )
+    return drawn_as_asked(CLAIM, steps=5, more=through_tokens(CLAIM))  # as many as scales

@@ -9,7 +9,8 @@ that became less likely by more than tau, and only of those:
 
 for k > gamma. Read in third-party accounts of the paper; its repository was not read. That both probabilities are guided in the
 same way, so that equal prompts let go of nothing, is ours, and so are gamma's default and the presets. The optional attention
-control after prompt-to-prompt is not here. The base model is mini-var in place of Infinity-2B.
+control after prompt-to-prompt is not here. The base model is mini-var in place of Infinity-2B, whose released script draws at a
+temperature of 0.5, as is done here.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class AREdit(Editor):
     gamma: int = knob(2, at_least=0, means="coarse scales whose bits are kept as they are; fewer than the model has scales")
     tau: float = knob(0.1, between=(0.0, 1.0), means="loss of probability above which a bit is let go; 1 keeps every bit")
     guidance: float = knob(3.0, at_least=1.0, means="guidance scale of both prompts; 1 is none")
+    temperature: float = knob(0.5, above=0.0, means="what logits are divided by where bits are drawn anew")
     preset: str = knob(
         "none",
         choices=("none", "attribute", "object", "style"),
@@ -108,7 +110,8 @@ class AREdit(Editor):
             if k >= gamma:
                 logits = pipeline.logits(sums, text, null, self.guidance)
                 released = let_go(cache.likely[k], of_label(logits, label), tau) if adaptive else ~released
-                label = torch.where(released, uniform(logits.shape, draw, logits.device) < logits.sigmoid(), label)
+                drawn = uniform(logits.shape, draw, logits.device) < (logits / self.temperature).sigmoid()
+                label = torch.where(released, drawn, label)
             added = pipeline.autoencoder.value(label, k)
             sums.append(added + sums[-1] if sums else added)
             masks.append(released)

@@ -44,7 +44,7 @@ def test_a_tau_of_one_keeps_every_bit(model, images):
 @torch.no_grad()
 def test_the_edit_follows_its_equations_scale_by_scale(model, images):
     """Written out with one forward for each scale, in which the target reads the edited features."""
-    how = AREdit(gamma=1, tau=0.05, guidance=2.0)
+    how = AREdit(gamma=1, tau=0.05, guidance=2.0, temperature=0.7)
     pipeline, net = model.pipeline, model.pipeline.transformer
     tokenizer = pipeline.autoencoder
     cache = how.cache(model, images, SOURCES)
@@ -56,15 +56,15 @@ def test_the_edit_follows_its_equations_scale_by_scale(model, images):
         if k >= 1:
             before = [sums[:k], source]
             now = [[tokenizer.accumulate(mine[: j + 1]) for j in range(k)], target]
-            p = []
+            guided = []
             for total, text in (before, now):
                 cond, uncond = net(total, *text)[-1], net(total, *null)[-1]
-                p.append(torch.sigmoid(uncond + 2.0 * (cond - uncond)))
-            likely = [torch.where(label, one, 1 - one) for one in p]
+                guided.append(uncond + 2.0 * (cond - uncond))
+            likely = [torch.where(label, one.sigmoid(), 1 - one.sigmoid()) for one in guided]
             mask = likely[0] - likely[1] > 0.05 + 1e-4
             clear = (likely[0] - likely[1] - 0.05).abs() > 1e-3  # rounding may tip what is nearer
             assert torch.equal(masks[k][clear], mask[clear])
-            label = torch.where(masks[k], uniform(label.shape, draw) < p[1], label)
+            label = torch.where(masks[k], uniform(label.shape, draw) < torch.sigmoid(guided[1] / 0.7), label)
             assert masks[k].any() and not masks[k].all()
         mine.append(label)
     assert torch.allclose(edited, model.decode(tokenizer.accumulate(mine)), atol=1e-5)
