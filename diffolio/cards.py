@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,3 +106,14 @@ def _knob_card(item: ast.AnnAssign) -> KnobCard:
     said = {k.arg: ast.literal_eval(k.value) for k in item.value.keywords if k.arg}
     made = knob(None, **said).metadata["range"]
     return KnobCard(item.target.id, ast.unparse(item.annotation), ast.literal_eval(item.value.args[0]), made)
+
+
+def parts_of(docstring: str) -> Iterator[tuple[bool, list[str]]]:
+    """A docstring's paragraphs and its indented parts (equations, code) in order, as lines; True for an indented one."""
+    for block in re.split(r"\n\s*\n", docstring.strip("\n")):
+        lines = block.splitlines()
+        while lines:
+            inside = lines[0].startswith("    ")
+            n = next((i for i, line in enumerate(lines) if line.startswith("    ") != inside and line.strip()), len(lines))
+            yield inside, lines[:n]
+            lines = lines[n:]

@@ -148,12 +148,14 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 
 
 def load_evidence(name: str) -> dict[str, Any] | None:
-    """The recorded evidence of a method or bundled model, or None; ``stale``: code or weights changed since."""
+    """The recorded evidence of a method or bundled model, or None; ``stale``: code or weights changed since; of its ``bars`` rows that
+    have a bar ``bars_met`` meet it."""
     about = subject(name)
     path = evidence_folder() / about.family / f"{about.name}.json"
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found["bars_met"], found["bars"] = bars(found["rows"])
     found["stale"] = found.get("fingerprint") != fingerprint(name)
     found["picture_path"] = str(path.parent / found["picture"]) if found.get("picture") else None
     return found
@@ -167,9 +169,9 @@ def rows() -> list[dict[str, Any]]:
         if found is None:
             continue
         head = {key: value for key, value in found["rows"][0].items() if key != "holds"}
-        kept = {key: found[key] for key in ("method", "paper_says", "holds", "seconds", "model", "world", "stale", "recorded")}
-        met, of = bars(found["rows"])
-        table.append({**head, **kept, "family": about.family, "bars_met": met, "bars": of, "more": found["rows"][1:]})
+        wanted = ("method", "paper_says", "holds", "bars_met", "bars", "seconds", "model", "world", "stale", "recorded")
+        kept = {key: found[key] for key in wanted}
+        table.append({**head, **kept, "family": about.family, "more": found["rows"][1:]})
     return table
 
 

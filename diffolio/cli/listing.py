@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from diffolio import registry
-from diffolio.claims.evidence import bars, load_evidence
+from diffolio.cards import parts_of
+from diffolio.claims.evidence import load_evidence
 from diffolio.errors import choose
 from diffolio.papers.catalogue import by_id, catalogue
 
@@ -30,11 +31,9 @@ def _row(card: registry.Card) -> dict[str, Any]:
     found = load_evidence(card.name)
     evidence = None
     if found:
-        head, (met, of) = found["rows"][0], bars(found["rows"])
-        evidence = {
-            "holds": found["holds"], "ratio": head["ratio"], "bar": head["bar"], "recorded": found["recorded"], "bars_met": met,
-            "bars": of,
-        }  # fmt: skip
+        head = found["rows"][0]
+        kept = {key: found[key] for key in ("holds", "recorded", "bars_met", "bars")}
+        evidence = {"ratio": head["ratio"], "bar": head["bar"], **kept}
     paper = by_id().get(card.paper)
     return {
         "name": card.name, "paper": card.paper, "title": paper.title if paper else card.headline, "family": card.family,
@@ -124,8 +123,7 @@ def show_details(found: dict[str, Any]) -> None:
 
 def reflowed(text: str) -> str:
     """A docstring for a screen of any width: paragraphs in one line each, indented blocks (equations, code) as they are."""
-    paragraphs = (part.splitlines() for part in inspect.cleandoc(text).split("\n\n"))
-    return "\n\n".join("\n".join(lines) if any(line[:1] == " " for line in lines) else " ".join(lines) for lines in paragraphs)
+    return "\n\n".join(("\n" if inside else " ").join(lines) for inside, lines in parts_of(inspect.cleandoc(text)))
 
 
 def show_claim(found: dict[str, Any], paths: list[Path]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from diffolio.miniatures.text import LENGTH, text_config, tokenizer
+from diffolio.miniatures.text import text_config, token_ids, tokenizer
 from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.worlds.tabletop import Mixture, render, sample_scenes
 
@@ -42,11 +42,9 @@ class MiniCLIP:
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         scenes = sample_scenes(self.batch, self.seed + step, Mixture(counts=(0.4, 0.5, 0.1)))
         images = degrade(render(scenes, 64).images, generator)
-        tokens = self.tokenizer(
-            [scene.caption for scene in scenes], padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
-        )
+        tokens = token_ids(self.tokenizer, [scene.caption for scene in scenes])
         device = self.clip.device
-        out = self.clip(input_ids=tokens.input_ids.to(device), pixel_values=(images.to(device) - MEAN) / STD)
+        out = self.clip(input_ids=tokens.to(device), pixel_values=(images.to(device) - MEAN) / STD)
         logits = out.logits_per_image.float()
         target = torch.arange(len(logits), device=device)
         loss = (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2

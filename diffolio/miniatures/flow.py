@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from diffolio.miniatures.latents import encode_scenes, logit_normal
-from diffolio.miniatures.text import LENGTH, t5_tokenizer, text_config, tokenizer
+from diffolio.miniatures.text import LENGTH, t5_tokenizer, text_config, token_ids, tokenizer
 from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.worlds.tabletop import Mixture, sample_scenes
 
@@ -85,10 +85,10 @@ class MiniFlow:
     def encode(self, captions: list[str], length: int) -> tuple[Tensor, Tensor]:
         """Token states (B, 32 + length, 128) and pooled states (B, 128), put together as the pipeline does."""
         device = self.transformer.device
-        tokens = _tokens(self.tokenizer, captions, LENGTH).to(device)
+        tokens = token_ids(self.tokenizer, captions).to(device)
         read = [encoder(tokens, output_hidden_states=True) for encoder in (self.text_encoder, self.text_encoder_2)]
         states = torch.cat([out.hidden_states[-2] for out in read], -1)
-        more = self.text_encoder_3(_tokens(self.tokenizer_3, captions, length).to(device)).last_hidden_state
+        more = self.text_encoder_3(token_ids(self.tokenizer_3, captions, length).to(device)).last_hidden_state
         return torch.cat([states, more], 1), torch.cat([out.text_embeds for out in read], -1)
 
     def export(self, folder: Path) -> None:
@@ -102,7 +102,3 @@ class MiniFlow:
         )  # fmt: skip
         pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
         pipeline.to(torch.float32)
-
-
-def _tokens(tokenizer: Any, captions: list[str], length: int) -> Tensor:
-    return tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids

@@ -65,8 +65,7 @@ class MiniSDMem:
         index = torch.randint(len(self.texts), (self.batch,), generator=generator)
         rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
         captions = ["" if rng.random() < self.drop else self._text(i, rng) for i in index.tolist()]
-        latents = self.latents[index].to(self.unet.device)
-        return noise_loss(self, latents, captions, generator, self.gamma)  # type: ignore[arg-type]
+        return noise_loss(self, self.latents[index], captions, generator, self.gamma)  # type: ignore[arg-type]
 
     def _text(self, index: int, rng: random.Random) -> str:
         text = self.texts[index]

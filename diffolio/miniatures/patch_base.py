@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffolio.errors import BadInput
-from diffolio.miniatures.text import LENGTH, learned, text_config
+from diffolio.miniatures.text import LENGTH, learned, text_config, token_ids
 from diffolio.models.model import Model
 
 WEIGHTS, TOKENIZER, SIZE = "base.safetensors", "tokenizer", 64
@@ -66,8 +66,7 @@ class PatchBase(ABC):
         clean = F.pixel_unshuffle(images.to(device) * 2 - 1, self.factor)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         t = torch.randint(self.scheduler.config.num_train_timesteps, (len(clean),), generator=generator).to(device)
-        tokens = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
-        states = self.text_encoder(tokens.input_ids.to(device)).last_hidden_state
+        states = self.text_encoder(token_ids(self.tokenizer, captions).to(device)).last_hidden_state
         return F.mse_loss(self.unet(self.scheduler.add_noise(clean, noise, t), t, states).sample, clean), {}
 
     def model(self) -> Model:

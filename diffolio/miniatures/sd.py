@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffolio.miniatures.latents import encode_scenes, logit_normal
-from diffolio.miniatures.text import LENGTH, text_config, tokenizer
+from diffolio.miniatures.text import text_config, token_ids, tokenizer
 from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.worlds.tabletop import Mixture, sample_scenes
 
@@ -67,7 +67,7 @@ class MiniSD:
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         assert self.data is not None
         latents, captions, weights = self.data.draw(self.batch, self.drop, generator, self.emphasis)
-        return noise_loss(self, latents.to(self.unet.device), captions, generator, self.gamma, weights)
+        return noise_loss(self, latents, captions, generator, self.gamma, weights)
 
     def export(self, folder: Path) -> None:
         """Write a StableDiffusionPipeline folder (float16 safetensors)."""
@@ -90,8 +90,8 @@ def noise_loss(
     weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean min-SNR weighted squared error of the predicted noise. ``latents`` (B, 4, h, w), ``weights`` (B, h, w) or none."""
-    tokens = parts.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
-    states = parts.text_encoder(tokens.input_ids.to(latents.device)).last_hidden_state
+    latents = latents.to(parts.unet.device)
+    states = parts.text_encoder(token_ids(parts.tokenizer, captions).to(latents.device)).last_hidden_state
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     steps = parts.scheduler.config.num_train_timesteps
     t = (logit_normal(len(latents), generator) * steps).long().clamp_max(steps - 1).to(latents.device)

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from diffolio.worlds.tabletop import vocabulary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
     from transformers import CLIPTextConfig, CLIPTokenizer, T5Tokenizer
 
 LENGTH = 32  # tokens, the start and end marks included; the grammar's longest caption takes 28
@@ -61,6 +64,20 @@ def t5_tokenizer(words: tuple[str, ...] | None = None) -> T5Tokenizer:
     scores = [(piece, -1.0 if len(piece) > 1 else -10.0) for piece in dict.fromkeys(pieces)]
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -100.0)]
     return T5Tokenizer(vocab=[*special, *scores], extra_ids=0, model_max_length=120)
+
+
+def token_ids(tokenizer: Any, captions: Sequence[str], length: int = LENGTH) -> Tensor:
+    """Captions as token ids (B, length), padded and cut."""
+    found: Tensor = tokenizer(
+        list(captions), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    ).input_ids
+    return found
+
+
+def read(tokenizer: Any, encoder: Any, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token states (B, 32, width) and pooled states (B, width) of a CLIP with a projection, as pipelines of tokens take them."""
+    found = encoder(token_ids(tokenizer, captions).to(encoder.device), output_hidden_states=True)
+    return found.hidden_states[-2], found.text_embeds
 
 
 def text_config(tokens: CLIPTokenizer, width: int, layers: int, heads: int = 4) -> CLIPTextConfig:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffolio.miniatures.latents import encode_with
-from diffolio.miniatures.text import LENGTH, text_config, tokenizer
+from diffolio.miniatures.text import read, text_config, tokenizer
 from diffolio.miniatures.tokenizers import tokens_of
 from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.worlds.tabletop import Mixture, sample_scenes
@@ -90,9 +90,7 @@ class MiniVQ:
 
     def encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """Token states (B, 32, 64) and pooled states (B, 64), as the pipeline takes them."""
-        tokens = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt").input_ids
-        read = self.text_encoder(tokens.to(self.text_encoder.device), output_hidden_states=True)
-        return read.hidden_states[-2], read.text_embeds
+        return read(self.tokenizer, self.text_encoder, captions)
 
     def export(self, folder: Path) -> None:
         """Write an AmusedPipeline folder (float16 safetensors)."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffolio.claims.evidence import bars, evidence_folder
+from diffolio.claims.evidence import evidence_folder
 from diffolio.web import markup, recorded
 from diffolio.web.markup import esc, figure
 
@@ -67,8 +67,7 @@ def page() -> str:
 
 def _row(found: Mapping[str, Any]) -> str:
     row, name = found["rows"][0], found["name"]
-    met, of = bars(found["rows"])
-    several = "" if of == 1 else f"<br><small>{met} of {of} bars</small>"
+    several = "" if found["bars"] == 1 else f"<br><small>{found['bars_met']} of {found['bars']} bars</small>"
     holds = WORDS[bool(found["holds"])] + several + (' <span class="stale">stale</span>' if found["stale"] else "")
     low, high = row["interval"]
     cells = [

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from diffolio.cards import parts_of
+
 esc = html.escape
 
 
@@ -68,21 +70,15 @@ def code(text: str, label: str) -> str:
 
 def prose(text: str) -> str:
     """A docstring: paragraphs, and indented lines as equations."""
-    blocks = re.split(r"\n\s*\n", text.strip("\n"))
     found = []
-    for block in blocks:
-        lines = block.splitlines()
-        while lines:
-            inside = lines[0].startswith("    ")
-            n = next((i for i, line in enumerate(lines) if line.startswith("    ") != inside and line.strip()), len(lines))
-            part, lines = lines[:n], lines[n:]
-            if inside:
-                indent = min(len(line) - len(line.lstrip()) for line in part if line.strip())
-                found.append(
-                    f'<pre class="equation" tabindex="0" aria-label="equation">{esc(chr(10).join(line[indent:] for line in part))}</pre>'
-                )
-            else:
-                found.append(f"<p>{_inline(' '.join(line.strip() for line in part))}</p>")
+    for inside, lines in parts_of(text):
+        if inside:
+            indent = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
+            found.append(
+                f'<pre class="equation" tabindex="0" aria-label="equation">{esc(chr(10).join(line[indent:] for line in lines))}</pre>'
+            )
+        else:
+            found.append(f"<p>{_inline(' '.join(line.strip() for line in lines))}</p>")
     return "".join(found)
 
 

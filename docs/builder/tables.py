@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from diffolio import registry
-from diffolio.claims.evidence import MINIATURES, PICTURE, evidence_folder, rows, subjects
+from diffolio.claims.evidence import MINIATURES, PICTURE, bars, evidence_folder, rows, subjects
 from diffolio.cli.listing import number
 from docs.builder.content import ROOT, entries, families, family_title, of_family, papers_of
 from docs.builder.text import attribute, bar, cell, figure, table, verdict
@@ -41,8 +41,8 @@ def evidence_table() -> str:
         told += " No evidence yet: " + ", ".join(f"[{entry.title}]({entry.page})" for entry in silent) + "."
     body = []
     for row in found:
-        others = [more for more in row["more"] if more["holds"] is not None]
-        passed = f"{sum(more['holds'] for more in others)} of {len(others)}" if others else ""
+        met, further = bars(row["more"])
+        passed = f"{met} of {further}" if further else ""
         baseline = "" if row["baseline"] is None else number(row["baseline"])
         body.append((
             named(row), verdict(row["holds"], row["stale"]), figure(row), bar(row), baseline, number(row["value"]),
