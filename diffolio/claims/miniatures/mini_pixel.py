@@ -51,5 +51,5 @@ def measure(*, retrain: bool = False) -> Outcome:
         ],
         picture=sheet({"held-out": list(real[1][:12]), "mini-pixel": list(drawn[0][:12]), "": list(drawn[0][12:24])}),
         seeds=f"pictures {SEED}; noise {SEED}..{SEED + SETS * EACH - 1}",
-        details={"pictures in a set": EACH},
+        details={"pictures in a set": EACH, "steps": STEPS},
     )

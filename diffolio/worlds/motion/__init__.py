@@ -2,7 +2,7 @@
 
 from diffolio.worlds.motion.clip import Clip
 from diffolio.worlds.motion.paths import BENDS, DIRECTIONS, LOOPS, MOTIONS, SCALINGS, TURNS, CameraMove, Motion
-from diffolio.worlds.motion.read import MotionReading, Mover, read_motion, shows
+from diffolio.worlds.motion.read import MotionReading, Mover, asked, read_motion, shows
 from diffolio.worlds.motion.sample import LOOPING, ONE_MOVER, Mixture, sample_scripts
 from diffolio.worlds.motion.solids import (
     CAMERA_MOVES,
@@ -34,6 +34,7 @@ __all__ = [
     "Mover",
     "Script",
     "SolidsScript",
+    "asked",
     "film",
     "film_solids",
     "flow_between",

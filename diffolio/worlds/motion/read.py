@@ -67,14 +67,19 @@ def read_motion(frames: Tensor) -> MotionReading:
     return MotionReading(sorted(movers, key=lambda m: -m.seen), middle.background, middle.style)
 
 
-def shows(reading: MotionReading, script: Script) -> bool:
-    """Whether a clip shows what a script asks: for each of its things one of its own, of that kind and colour, going that way.
+def asked(script: Script) -> list[tuple[str, str, str]]:
+    """(kind, colour, motion) of each thing of a script, as a perfect reading would say it.
 
     Turns and loops are asked for as "still", which is all that a reader of directions can say of them.
     """
+    pairs = zip(script.scene.things, script.motions, strict=True)
+    return [(thing.kind, thing.colour, motion.what if motion.what in READABLE else "still") for thing, motion in pairs]
+
+
+def shows(reading: MotionReading, script: Script) -> bool:
+    """Whether a clip shows what a script asks: for each of its things one of its own, of that kind and colour, going that way."""
     left = list(reading.movers)
-    for thing, motion in zip(script.scene.things, script.motions, strict=True):
-        wanted = (thing.kind, thing.colour, motion.what if motion.what in READABLE else "still")
+    for wanted in asked(script):
         match = next((m for m in left if (m.kind, m.colour, m.motion) == wanted and m.confidence >= SURE), None)
         if match is None:
             return False
