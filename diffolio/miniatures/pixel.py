@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffolio.miniatures.vae import TRAIN_SEED
+from diffolio.process.sampling import stratified
 from diffolio.worlds.photos import crops
 from diffolio.worlds.tabletop import render, sample_scenes
 
@@ -62,8 +63,7 @@ class MiniPixel:
         clean = self.data[index].to(device).float() / 127.5 - 1
         noise = torch.randn(clean.shape, generator=generator).to(device)
         steps = self.scheduler.config.num_train_timesteps
-        shares = (torch.arange(self.batch) + torch.rand(self.batch, generator=generator)) / self.batch
-        t = (shares * steps).long().clamp_max(steps - 1).to(device)
+        t = (stratified(self.batch, generator) * steps).long().clamp_max(steps - 1).to(device)
         predicted = self.unet(self.scheduler.add_noise(clean, noise, t), t).sample
         return F.mse_loss(predicted.float(), self.scheduler.get_velocity(clean, noise, t)), {}
 

@@ -14,6 +14,7 @@ from diffolio.miniatures.latents import encode_with
 from diffolio.miniatures.text import read, text_config, tokenizer
 from diffolio.miniatures.tokenizers import tokens_of
 from diffolio.miniatures.vae import TRAIN_SEED
+from diffolio.process.sampling import stratified
 from diffolio.worlds.tabletop import Mixture, sample_scenes
 
 if TYPE_CHECKING:
@@ -104,7 +105,6 @@ class MiniVQ:
 def hide(shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Which tokens (B, h, w) are hidden: the share cos(pi r / 2) of each sample, at least one, r stratified over the batch."""
     batch, cells = shape[0], math.prod(shape[1:])
-    r = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-    count = (torch.cos(r * math.pi / 2) * cells).ceil().clamp_min(1)
+    count = (torch.cos(stratified(batch, generator) * math.pi / 2) * cells).ceil().clamp_min(1)
     order = torch.rand((batch, cells), generator=generator).argsort(1).argsort(1)
     return (order < count[:, None]).view(shape)

@@ -23,6 +23,11 @@ def generators(seed: int | Sequence[int], n: int, device: str = "cpu") -> list[t
     return [torch.Generator(device).manual_seed(one) for one in seeds]
 
 
+def stratified(n: int, generator: torch.Generator | None = None) -> Tensor:
+    """``n`` uniform numbers (n,) in [0, 1], ascending, one from every n-th part of it: a small batch of times sees all levels."""
+    return (torch.arange(n) + torch.rand(n, generator=generator)) / n
+
+
 def noise(shape: Sequence[int], generator: Generators, **to: Any) -> Tensor:
     """Standard normal noise; with a list of generators each sample is drawn from its own. Drawn in float32 on their device."""
     if isinstance(generator, Sequence):

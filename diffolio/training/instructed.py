@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from diffolio.errors import BadInput
 from diffolio.process.prediction import add_noise, alpha_sigma, raw_from
+from diffolio.process.sampling import stratified
 from diffolio.training.condition_drop import JointDrop, keep_samples
 from diffolio.training.edit_clips import Triples
 
@@ -100,8 +101,7 @@ class FollowInstructions:
         count = self.model.scheduler.config.num_train_timesteps
         if self.model.prediction != "flow":
             return torch.randint(count, (self.batch,), generator=generator)
-        slices = (torch.arange(self.batch) + torch.rand(self.batch, generator=generator)) / self.batch
-        sigma = torch.sigmoid(torch.special.ndtri(slices.clamp(1e-4, 1 - 1e-4)))
+        sigma = torch.sigmoid(torch.special.ndtri(stratified(self.batch, generator).clamp(1e-4, 1 - 1e-4)))
         return self.shift * sigma / (1 + (self.shift - 1) * sigma) * count
 
 

@@ -16,6 +16,7 @@ from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.models.layer_network import NAMES, LayerNetwork, read_texts
 from diffolio.process.matting import check_matte
 from diffolio.process.prediction import alpha_sigma
+from diffolio.process.sampling import stratified
 from diffolio.training.cutouts import grey
 from diffolio.training.joint import CLEAN_ERROR
 from diffolio.training.latents import encode
@@ -196,10 +197,7 @@ class LayerTraining:
         flat = z.flatten(0, 1).to(model.device)
         noise = torch.randn(flat.shape, generator=generator).to(flat)
         steps = model.scheduler.config.num_train_timesteps
-        slices = (
-            torch.arange(scenes) + torch.rand(scenes, generator=generator)
-        ) / scenes  # stratified: a small batch sees all levels
-        t = (slices * steps).long().clamp_max(steps - 1).repeat_interleave(layers).to(model.device)
+        t = (stratified(scenes, generator) * steps).long().clamp_max(steps - 1).repeat_interleave(layers).to(model.device)
         alpha, sigma = (level.to(flat) for level in alpha_sigma(model.scheduler, t))
         with torch.no_grad():
             texts = read_texts(model, prompts, layer_prompts)

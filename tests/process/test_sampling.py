@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, Flow
 
 from diffolio.errors import BadInput, NotFinite
 from diffolio.process import alpha_sigma, generators, sample
-from diffolio.process.sampling import noise
+from diffolio.process.sampling import noise, stratified
 
 MEAN, STD = 1.5, 0.5
 
@@ -81,3 +81,10 @@ def test_bad_input_and_blow_ups() -> None:
         sample(lambda z, t: z, x, scheduler, 0)
     with pytest.raises(NotFinite, match="NaN"):
         sample(lambda z, t: z * torch.nan, x, scheduler, 2)
+
+
+def test_stratified_numbers_fall_one_into_every_part():
+    drawn = stratified(64, torch.Generator().manual_seed(3))
+    assert torch.equal((drawn * 64).floor(), torch.arange(64.0))
+    assert torch.equal(drawn, stratified(64, torch.Generator().manual_seed(3)))
+    assert (drawn * 64 % 1).std() > 0.2  # and anywhere within it
