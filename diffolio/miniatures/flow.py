@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 T5_LENGTH = 256  # what the pipeline pads the T5's tokens to unless it is told otherwise
+MOSTLY_ONE = Mixture(counts=(0.8, 0.2, 0.0))
 WIDTH = 64  # of each CLIP; the T5 is as wide as both, as in the true model
 
 
@@ -25,7 +26,9 @@ class MiniFlow:
 
     Stable Diffusion 3 takes three text encoders, two CLIPs and a T5; here they are one or two layers deep and trained along.
     The pipeline pads the T5's 256 tokens, which would cost three quarters of the computation, so that only one batch in
-    eight is trained at that length, a quarter of the size, and the others at the captions' own.
+    eight is trained at that length, a quarter of the size, and the others at that of their longest caption.
+
+    Four scenes in five hold one thing: what a thing looks like is learned from them, and has to be before how two stand.
     """
 
     batch = 16
@@ -62,7 +65,7 @@ class MiniFlow:
             pos_embed_max_size=32,
         )
         self.scheduler = FlowMatchEulerDiscreteScheduler()
-        self.data = encode_scenes(vae, sample_scenes(scenes, TRAIN_SEED, mixture)) if scenes else None
+        self.data = encode_scenes(vae, sample_scenes(scenes, TRAIN_SEED, mixture or MOSTLY_ONE)) if scenes else None
         self.modules: dict[str, nn.Module] = {
             "transformer": self.transformer, "text_encoder": self.text_encoder, "text_encoder_2": self.text_encoder_2,
             "text_encoder_3": self.text_encoder_3,
@@ -74,7 +77,8 @@ class MiniFlow:
         batch = max(self.batch // 4, 1) if long else self.batch
         latents, captions, weights = self.data.draw(batch, self.drop, generator, self.emphasis)
         device = self.transformer.device
-        states, pooled = self.encode(captions, T5_LENGTH if long else LENGTH)
+        longest = max(len(ids) for ids in self.tokenizer_3(captions).input_ids)
+        states, pooled = self.encode(captions, T5_LENGTH if long else min(longest, LENGTH))
         latents, noise = latents.to(device), torch.randn(latents.shape, generator=generator).to(device)
         sigma = logit_normal(batch, generator, spread=1.0).to(device)
         noisy = torch.lerp(latents, noise, sigma[:, None, None, None])

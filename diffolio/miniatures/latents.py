@@ -61,9 +61,12 @@ def encode_with(encode: Callable[[Tensor], Tensor], scenes: list[Scene], batch: 
     return Latents(scenes, torch.cat(parts), torch.cat(things))
 
 
-def logit_normal(n: int, generator: torch.Generator, spread: float = 1.3) -> Tensor:
+def logit_normal(n: int, generator: torch.Generator, spread: float = 1.3, shift: float = 1.0) -> Tensor:
     """``n`` times in (0, 1) from a logit-normal (Esser et al., 2024), one from every n-th part of it.
 
     With 1.3, 95 % of them lie in 0.07 .. 0.93. Stratifying lowers the variance of a small batch's gradient.
+    ``shift`` moves them towards noise, t -> shift t / (1 + (shift - 1) t) (eq. 23 there): what has more cells that say the same
+    needs more noise to hide as much.
     """
-    return torch.sigmoid(spread * torch.special.ndtri(stratified(n, generator).clamp(1e-6, 1 - 1e-6)))
+    times = torch.sigmoid(spread * torch.special.ndtri(stratified(n, generator).clamp(1e-6, 1 - 1e-6)))
+    return shift * times / (1 + (shift - 1) * times)

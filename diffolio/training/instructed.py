@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from diffolio.errors import BadInput
+from diffolio.miniatures.latents import logit_normal
 from diffolio.process.prediction import add_noise, alpha_sigma, raw_from
-from diffolio.process.sampling import stratified
 from diffolio.training.condition_drop import JointDrop, keep_samples
 from diffolio.training.edit_clips import Triples
 
@@ -101,8 +101,7 @@ class FollowInstructions:
         count = self.model.scheduler.config.num_train_timesteps
         if self.model.prediction != "flow":
             return torch.randint(count, (self.batch,), generator=generator)
-        sigma = torch.sigmoid(torch.special.ndtri(stratified(self.batch, generator).clamp(1e-4, 1 - 1e-4)))
-        return self.shift * sigma / (1 + (self.shift - 1) * sigma) * count
+        return logit_normal(self.batch, generator, 1.0, self.shift) * count
 
 
 def cached_states(model: Model) -> Callable[[str], dict[str, Tensor]]:

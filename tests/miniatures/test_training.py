@@ -55,6 +55,8 @@ def test_times_are_stratified():
     expected = torch.special.ndtri((torch.arange(1000) + 0.5) / 1000) * 1.3
     assert (torch.logit(times) - expected)[50:-50].abs().max() < 0.05
     assert (times > 0).all() and (times < 1).all()
+    shifted = logit_normal(1000, torch.Generator().manual_seed(1), spread=1.3, shift=3.0)
+    assert torch.allclose(shifted, 3 * times / (1 + 2 * times))
 
 
 @pytest.mark.parametrize("objective", [MiniSD, MiniFlow])
