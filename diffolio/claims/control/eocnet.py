@@ -108,13 +108,7 @@ def measure(*, retrain: bool = False) -> Outcome:
 
 NOTES = (
     "GSF and SCA are ablated by closing the other's gates in the one trained model, not by separate trainings. An arrow that is "
-    "not seen counts 90 degrees (chance), a missing pair 16 px. Why it fails: the adapter was trained for 830 steps of 8 (some ten "
-    "minutes on one core), 311 of them with GSF and SCA, in the attention layers alone. That is enough for things to stand where the "
-    "layout says, in the words' kinds and colours, in both models; it is not enough for the arrow, a shape that mini-sd never saw: hardly "
-    "one is seen in either row of pictures, so that nothing can be told of where it points. The gates have hardly opened (tanh a "
-    "is 0.001 for GSF and 0.01 for SCA), so that the two models draw nearly the same. What it would take: training all of the UNet until "
-    "arrows are seen in most pictures of the baseline, and the parts until their gates settle. mini-sd itself took 23 000 steps of 16 "
-    "for its own twelve shapes."
+    "not seen counts 90 degrees (chance), a missing pair 16 px."
 )
 
 

