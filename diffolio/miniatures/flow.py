@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from diffolio.miniatures.latents import encode_scenes, logit_normal
-from diffolio.miniatures.text import LENGTH, t5_tokenizer, text_config, token_ids, tokenizer
+from diffolio.miniatures.latents import encode_scenes, faded
+from diffolio.miniatures.text import t5_tokenizer, text_config, token_ids, tokenizer
 from diffolio.miniatures.vae import TRAIN_SEED
+from diffolio.process.sampling import logit_normal
 from diffolio.worlds.tabletop import Mixture, sample_scenes
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class MiniFlow:
     The pipeline pads the T5's 256 tokens, which would cost three quarters of the computation, so that only one batch in
     eight is trained at that length, a quarter of the size, and the others at that of their longest caption.
 
-    Four scenes in five hold one thing: what a thing looks like is learned from them, and has to be before how two stand.
+    Four scenes in five hold one thing: what a thing looks like is learned from them, and has to be before how two stand. Where
+    things stand, the error weighs up to ``emphasis`` times as much, the less the more noise there is.
     """
 
     batch = 16
@@ -77,17 +79,19 @@ class MiniFlow:
         batch = max(self.batch // 4, 1) if long else self.batch
         latents, captions, weights = self.data.draw(batch, self.drop, generator, self.emphasis)
         device = self.transformer.device
-        longest = max(len(ids) for ids in self.tokenizer_3(captions).input_ids)
-        states, pooled = self.encode(captions, T5_LENGTH if long else min(longest, LENGTH))
+        states, pooled = self.encode(captions, T5_LENGTH if long else None)
         latents, noise = latents.to(device), torch.randn(latents.shape, generator=generator).to(device)
         sigma = logit_normal(batch, generator, spread=1.0).to(device)
         noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
         velocity = self.transformer(noisy, states, pooled, sigma * self.scheduler.config.num_train_timesteps).sample
         error = (velocity.float() - (noise - latents)).square().mean(1)
-        return (error * weights.to(device)).mean(), {"plain": error.detach().mean()}
+        return (error * faded(weights.to(device), sigma)).mean(), {"plain": error.detach().mean()}
 
-    def encode(self, captions: list[str], length: int) -> tuple[Tensor, Tensor]:
-        """Token states (B, 32 + length, 128) and pooled states (B, 128), put together as the pipeline does."""
+    def encode(self, captions: list[str], length: int | None) -> tuple[Tensor, Tensor]:
+        """Token states (B, 32 + length, 128) and pooled states (B, 128), put together as the pipeline does.
+
+        ``length`` is the T5's; None: that of the longest caption.
+        """
         device = self.transformer.device
         tokens = token_ids(self.tokenizer, captions).to(device)
         read = [encoder(tokens, output_hidden_states=True) for encoder in (self.text_encoder, self.text_encoder_2)]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from diffolio.miniatures.latents import encode_scenes, logit_normal
+from diffolio.miniatures.latents import encode_scenes, faded
 from diffolio.miniatures.text import text_config, token_ids, tokenizer
 from diffolio.miniatures.vae import TRAIN_SEED
+from diffolio.process.sampling import logit_normal
 from diffolio.worlds.tabletop import Mixture, sample_scenes
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def schedule(**changes: object) -> DDIMScheduler:
 class MiniSD:
     """Objective: noise prediction with min-SNR weighting (Hang et al., 2023, gamma 5) and caption dropout for guidance.
 
-    Timesteps are logit-normal (Esser et al., 2024), and the error counts ``emphasis`` times as much where things stand:
-    outlines are what the world's reader looks at, and they cover a small part of the picture. Neither moves the minimum.
+    Timesteps are logit-normal (Esser et al., 2024), and the error counts up to ``emphasis`` times as much where things stand,
+    the less the more noise there is: outlines are what the world's reader looks at, and they cover a small part of the picture.
     The text encoder is trained along. Latents of ``scenes`` training scenes are computed once; captions are redrawn at
     every use, so that paraphrases and left-out adjectives vary.
     """
@@ -103,5 +104,5 @@ def noise_loss(
     error = (predicted.float() - noise).square().mean(1)
     plain = error.detach().mean()
     if weights is not None:
-        error = error * weights.to(error)
+        error = error * faded(weights.to(error), t / steps)
     return (weight * error.mean((1, 2))).mean(), {"plain": plain}

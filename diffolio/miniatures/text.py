@@ -66,10 +66,11 @@ def t5_tokenizer(words: tuple[str, ...] | None = None) -> T5Tokenizer:
     return T5Tokenizer(vocab=[*special, *scores], extra_ids=0, model_max_length=120)
 
 
-def token_ids(tokenizer: Any, captions: Sequence[str], length: int = LENGTH) -> Tensor:
-    """Captions as token ids (B, length), padded and cut."""
+def token_ids(tokenizer: Any, captions: Sequence[str], length: int | None = LENGTH) -> Tensor:
+    """Captions as token ids (B, length), padded and cut; None: as long as the longest of them, and none is cut."""
+    padding = "longest" if length is None else "max_length"
     found: Tensor = tokenizer(
-        list(captions), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        list(captions), padding=padding, max_length=length, truncation=length is not None, return_tensors="pt"
     ).input_ids
     return found
 

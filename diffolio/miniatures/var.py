@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffolio.miniatures.latents import encode_with
+from diffolio.miniatures.latents import encode_with, faded
 from diffolio.miniatures.text import read, text_config, tokenizer
 from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.nets.bitwise import BitwiseTokenizer
@@ -23,7 +23,7 @@ class MiniVAR:
 
     A picture's share of flipped bits is uniform up to ``flips`` (self-correction, section 3.4): what a scale gets wrong, the
     next ones are taught to mend. Scales count the same, however many bits they have; captions are dropped for guidance, and
-    cells where things stand count ``emphasis`` times as much. None of these weights moves the minimum.
+    cells where things stand count up to ``emphasis`` times as much, the more the finer the scale is that is known before.
     """
 
     batch = 16
@@ -57,8 +57,11 @@ class MiniVAR:
         states, pooled = self.encode(captions)
         logits = self.transformer(sums[:-1], states, pooled)
         errors = []
+        known = 1  # cells a side of the scale before, in which nothing at first tells where things stand
         for predicted, wanted in zip(logits, bits, strict=True):
-            weight = F.adaptive_avg_pool2d(weights[:, None].to(device), wanted.shape[-1])
+            fading = faded(weights.to(device), torch.full((len(weights),), 1 / known))
+            weight = F.adaptive_avg_pool2d(fading[:, None], wanted.shape[-1])
+            known = wanted.shape[-1]
             error = F.binary_cross_entropy_with_logits(predicted.float(), wanted.float(), reduction="none")
             errors.append((error * weight).mean())
         named = {f"scale {side}": e.detach() for side, e in zip(self.autoencoder.config.scales, errors, strict=True)}

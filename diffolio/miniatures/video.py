@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffolio.miniatures.latents import logit_normal
+from diffolio.miniatures.latents import faded
 from diffolio.miniatures.text import t5_tokenizer
 from diffolio.miniatures.vae import TRAIN_SEED
-from diffolio.worlds.motion import ONE_MOVER, Mixture, Script, sample_scripts, vocabulary
+from diffolio.process.sampling import logit_normal
+from diffolio.worlds.motion import DIRECTIONS, ONE_MOVER, SCALINGS, Mixture, Script, sample_scripts, vocabulary
 from diffolio.worlds.tabletop import render
+from diffolio.worlds.tabletop.palette import BACKGROUNDS, COLOURS
+from diffolio.worlds.tabletop.shapes import KIND_NAMES
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -23,6 +28,8 @@ FRAMES = 8
 LENGTH = 40  # tokens that captions of one thing never reach
 PIPELINE_LENGTH = 120  # what the pipeline pads captions to
 WIDTH = 128
+WAYS = (*DIRECTIONS, *SCALINGS)
+PLAIN = replace(ONE_MOVER, motions=(0.8, 0.2, 0.0, 0.0, 0.0), plain=1.0, flat=1.0)  # all ways equally often
 
 
 class MiniVideo:
@@ -30,7 +37,7 @@ class MiniVideo:
 
     The pipeline hands the network the states of a T5 with those of the padding set to zero, 120 of them; one batch in eight is
     trained at that length. It also throws half of the output channels away, a variance that flows have no use for: they stay
-    untrained. Where things are, the error weighs ``emphasis`` times as much.
+    untrained. Where things are, the error weighs up to ``emphasis`` times as much, the less the more noise there is.
 
     A share ``stills`` of the batches are ``singles`` single frames, which skip the attention in time (the joint training on images
     and videos of Latte, Ma et al., 2024): they cost a third of a batch of clips, whose frames are much alike, and show four
@@ -39,15 +46,23 @@ class MiniVideo:
     Where a thing goes is decided in far more noise than what it looks like, as eight frames tell of it: the times of clips are
     shifted by the root of the number of frames (Esser et al., 2024, section 5.3.2). Without, one clip in seventy was noisy enough
     to ask for it.
+
+    A share ``means`` of the batches are pure noise, and what is to be seen in it is the mean clip of the caption itself, not one
+    clip of many: the same minimum with the variance taken out of the target (Xu et al., 2023, "Stable Target Field"). A way is
+    a matter of word, place and frame all at once, so that its gradient starts at nothing: after 12,000 batches of clips alone the
+    network had not begun to read it, and with their mean it takes a few hundred.
     """
 
     batch = 8
+    means = 0.125
     stills = 0.25
     singles = 32
     drop = 0.1
     emphasis = 5.0
 
-    def __init__(self, vae: AutoencoderKL, clips: int = 4000, mixture: Mixture | None = ONE_MOVER) -> None:
+    def __init__(
+        self, vae: AutoencoderKL, clips: int = 4000, mixture: Mixture | None = ONE_MOVER, looks: int = 6, places: int = 20
+    ) -> None:
         from diffusers import LatteTransformer3DModel, UniPCMultistepScheduler
         from transformers import T5Config, T5EncoderModel
 
@@ -86,9 +101,13 @@ class MiniVideo:
         self.scripts = sample_scripts(clips, TRAIN_SEED, mixture, FRAMES) if clips else []
         if clips:
             self.latents, self.things = encode_clips(vae, self.scripts)
+            self.asked, self.expected = mean_clips(vae, looks, places)
         self.modules: dict[str, nn.Module] = {"transformer": self.transformer, "text_encoder": self.text_encoder}
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """One batch of mean clips, of clips or of frames; what is told says which."""
+        if float(torch.rand((), generator=generator)) < self.means:
+            return self.mean_loss(generator)
         still = float(torch.rand((), generator=generator)) < self.stills
         batch = self.singles if still else self.batch
         index = torch.randint(len(self.scripts), (batch,), generator=generator)
@@ -109,7 +128,20 @@ class MiniVideo:
         times = sigma * self.scheduler.config.num_train_timesteps
         velocity = self.transformer(noisy, times, states, enable_temporal_attentions=not still).sample[:, :4]
         error = (velocity.float() - (noise - latents)).square().mean(1)
-        return (error * weights.to(device)).mean(), {"plain": error.detach().mean(), "still": torch.tensor(float(still))}
+        return (error * faded(weights.to(device), sigma)).mean(), told(error, still=still)
+
+    def mean_loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The error of what pure noise is taken for against mean clips, each of another way."""
+        look = torch.randint(len(self.asked), (self.batch,), generator=generator)
+        way = torch.randperm(len(WAYS), generator=generator)[: self.batch]
+        device = self.transformer.device
+        states = self.encode([self.asked[i][j] for i, j in zip(look.tolist(), way.tolist(), strict=True)], LENGTH)
+        expected = self.expected[look, way].float().to(device)
+        noise = torch.randn(expected.shape, generator=generator).to(device)
+        times = torch.full((self.batch,), float(self.scheduler.config.num_train_timesteps), device=device)
+        velocity = self.transformer(noise, times, states).sample[:, :4]
+        error = (velocity.float() - (noise - expected)).square().mean()
+        return error, told(error, mean=True)
 
     def encode(self, captions: list[str], length: int = PIPELINE_LENGTH) -> Tensor:
         """Token states (B, length, 128), zero where there is only padding."""
@@ -125,6 +157,31 @@ class MiniVideo:
         pipeline = LattePipeline(self.tokenizer, self.text_encoder, self.vae, self.transformer, self.scheduler)
         pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
         pipeline.to(torch.float32)
+
+
+def told(error: Tensor, *, still: bool = False, mean: bool = False) -> dict[str, Tensor]:
+    """What a log keeps of a batch: its unweighted error, and whether it was of frames or of mean clips."""
+    return {"plain": error.detach().mean(), "still": torch.tensor(float(still)), "means": torch.tensor(float(mean))}
+
+
+def mean_clips(vae: AutoencoderKL, looks: int, places: int, seed: int = TRAIN_SEED) -> tuple[list[list[str]], Tensor]:
+    """Captions [looks][ways] and, for each, the mean of the latents of ``places`` clips that it fits (looks, ways, 4, T, 16, 16).
+
+    Clips of one way differ in where the thing starts, how large it is and how far it goes; each look has its own kind, colour and
+    background and all the ways, so that nothing but the word tells one way from another.
+    """
+    rng = random.Random(f"looks/{seed}")
+    dress = [(rng.choice(KIND_NAMES), rng.choice(tuple(COLOURS)), rng.choice(tuple(BACKGROUNDS))) for _ in range(looks)]
+    asked: list[list[str]] = [[] for _ in dress]
+    expected = []
+    drawn = sample_scripts(4 * places * len(WAYS), seed + 1, PLAIN, FRAMES)
+    for way in WAYS:
+        going = [script for script in drawn if script.motions[0].what == way][:places]
+        for captions, (kind, colour, ground) in zip(asked, dress, strict=True):
+            scripts = [s.change(0, kind=kind, colour=colour).change(background=ground) for s in going]
+            captions.append(scripts[0].caption)
+            expected.append(encode_clips(vae, scripts)[0].float().mean(0).half())
+    return asked, torch.stack(expected).unflatten(0, (len(WAYS), looks)).transpose(0, 1)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffolio.miniatures.latents import encode_with
+from diffolio.miniatures.latents import encode_with, faded
 from diffolio.miniatures.text import read, text_config, tokenizer
 from diffolio.miniatures.tokenizers import tokens_of
 from diffolio.miniatures.vae import TRAIN_SEED
@@ -27,7 +27,7 @@ class MiniVQ:
     """Objective: cross-entropy of hidden tokens given the others and the caption (MaskGIT, Chang et al., 2022, eq. 1).
 
     The share that is hidden is cos(pi r / 2), r uniform, as when sampling; captions are dropped for guidance, and cells where
-    things stand count ``emphasis`` times as much, which does not move the minimum. Tokens that are seen count a little too, so
+    things stand count up to ``emphasis`` times as much, the less the more is hidden. Tokens that are seen count a little too, so
     that the logits of a clean grid agree with it, which inversion needs. UVit2DModel has no position embeddings:
     its convolutions tell where the border is, and three blocks of them reach the middle of the 8 x 8 cells inside.
     """
@@ -85,7 +85,7 @@ class MiniVQ:
         given = tokens.masked_fill(hidden, self.scheduler.config.mask_token_id)
         logits = self.transformer(given, states, pooled, sizes).float()
         error = F.cross_entropy(logits, tokens, reduction="none")
-        weights = weights * torch.where(hidden, 1.0, self.seen)
+        weights = faded(weights, hidden.float().mean((1, 2))) * torch.where(hidden, 1.0, self.seen)
         plain = (error.detach() * hidden).sum() / hidden.sum()
         return (error * weights).sum() / weights.sum(), {"plain": plain}
 

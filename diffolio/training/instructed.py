@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from diffolio.errors import BadInput
-from diffolio.miniatures.latents import logit_normal
 from diffolio.process.prediction import add_noise, alpha_sigma, raw_from
+from diffolio.process.sampling import logit_normal
 from diffolio.training.condition_drop import JointDrop, keep_samples
 from diffolio.training.edit_clips import Triples
 

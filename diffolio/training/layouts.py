@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffolio.errors import BadInput
-from diffolio.miniatures.latents import logit_normal
 from diffolio.models.coherence import CoherenceAdapter, laid_out
 from diffolio.models.layouts import Layout, Layouts, read_layouts
 from diffolio.process.prediction import Prediction, alpha_sigma
+from diffolio.process.sampling import logit_normal
 from diffolio.training.latents import encode
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from diffolio.miniatures.latents import logit_normal
 from diffolio.process.prediction import Prediction, alpha_sigma
+from diffolio.process.sampling import logit_normal
 from diffolio.training.latents import CaptionedLatents
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ OBJECTIVES = {
     "sd": lambda: MiniSD(vae(), scenes=4),
     "sd-mem": lambda: MiniSDMem(miniatures.folder("mini-sd"), items=[], scenes=4, rank=2),
     "flow": lambda: MiniFlow(vae(), scenes=4),
-    "video": lambda: MiniVideo(vae(), clips=2),
+    "video": lambda: MiniVideo(vae(), clips=2, looks=1, places=1),
     "pixel": lambda: MiniPixel(n=4),
     "vq": lambda: MiniVQ(vqvae(), scenes=4),
     "var": lambda: MiniVAR(BitwiseTokenizer(), scenes=4),

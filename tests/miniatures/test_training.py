@@ -1,6 +1,7 @@
 """The objectives behind the bundled models: what they draw, that they learn, and that what they write loads as the true class."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -8,12 +9,12 @@ import torch
 from diffolio import miniatures, models
 from diffolio.errors import BadInput, UnknownName
 from diffolio.miniatures.flow import MiniFlow
-from diffolio.miniatures.latents import encode_scenes, logit_normal
+from diffolio.miniatures.latents import encode_scenes, faded
 from diffolio.miniatures.perc import DISTORTIONS, NUISANCE, VERSIONS, MiniPerc, distort, graded
 from diffolio.miniatures.pixel import MiniPixel, pictures
 from diffolio.miniatures.sd import MiniSD
 from diffolio.miniatures.vae import TRAIN_SEED
-from diffolio.miniatures.video import FRAMES, MiniVideo
+from diffolio.miniatures.video import FRAMES, WAYS, MiniVideo, mean_clips
 from diffolio.nets.perceptual import PerceptualDistance
 from diffolio.training.loop import Budget
 from diffolio.training.miniatures import PLANS, start_from, train_miniature
@@ -50,13 +51,41 @@ def test_emphasis_keeps_the_mean_weight(data):
     assert torch.equal(data.draw(3, 0, generator)[2], torch.ones(3, 16, 16))
 
 
-def test_times_are_stratified():
-    times = logit_normal(1000, torch.Generator().manual_seed(1), spread=1.3)
-    expected = torch.special.ndtri((torch.arange(1000) + 0.5) / 1000) * 1.3
-    assert (torch.logit(times) - expected)[50:-50].abs().max() < 0.05
-    assert (times > 0).all() and (times < 1).all()
-    shifted = logit_normal(1000, torch.Generator().manual_seed(1), spread=1.3, shift=3.0)
-    assert torch.allclose(shifted, 3 * times / (1 + 2 * times))
+def test_emphasis_fades_with_what_is_hidden():
+    """What weighs a target by the target must not do so where the target is unknown: there the best guess is its plain mean."""
+    torch.manual_seed(0)
+    there = (torch.rand(20_000) < 0.1).float()  # one cell in ten holds a thing, and nothing tells which
+    weights = (1 + 4 * there) / (1 + 4 * there.mean())
+    guess = lambda w: float((w * there).sum() / w.sum())  # noqa: E731  what minimises the weighted squared error
+    assert guess(weights) > 0.3
+    assert abs(guess(faded(weights[None], torch.ones(1))[0]) - 0.1) < 0.01
+    assert torch.equal(faded(weights[None], torch.zeros(1))[0], weights)
+    half = faded(weights.expand(2, -1), torch.tensor([0.5, 1.0]))
+    assert torch.allclose(half.mean(1), torch.ones(2), atol=1e-4) and half[0].max() < weights.max()
+
+
+def test_mean_clips_differ_in_their_way_alone(vae):
+    asked, expected = mean_clips(vae, 2, 2)
+    assert expected.shape == (2, len(WAYS), 4, FRAMES, 16, 16) and [len(captions) for captions in asked] == [len(WAYS)] * 2
+    for captions in asked:
+        ways = [re.sub(r"moving |up|down|left|right| and |growing|shrinking", "", caption) for caption in captions]
+        assert len(set(captions)) == len(WAYS) and len({" ".join(way.split()) for way in ways}) == 1
+    left, right = WAYS.index("left"), WAYS.index("right")
+    clip = (expected.float() - expected.float().median(-1, keepdim=True).values).abs().sum(2)  # (looks, ways, T, 16, 16)
+    across = (clip.sum(-2) * torch.arange(16)).sum(-1) / clip.sum((-2, -1))  # where things stand, from left to right
+    assert (across[:, left, 0] > across[:, left, -1]).all() and (across[:, right, 0] < across[:, right, -1]).all()
+
+
+def test_a_batch_of_mean_clips_is_pure_noise(vae):
+    made = MiniVideo(vae, clips=2, looks=2, places=1)
+    made.batch, made.means = 3, 1.0
+    seen = {}
+    made.transformer.register_forward_pre_hook(lambda module, args: seen.update(noise=args[0], times=args[1]))
+    loss, named = made.loss(0, torch.Generator().manual_seed(1))
+    loss.backward()
+    assert named["means"] == 1.0 and named["still"] == 0.0
+    assert (seen["times"] == 1000).all() and abs(float(seen["noise"].std()) - 1) < 0.05
+    assert all(p.grad is not None for p in made.text_encoder.parameters())
 
 
 @pytest.mark.parametrize("objective", [MiniSD, MiniFlow])
@@ -97,10 +126,10 @@ def test_mini_video_learns_clips_and_loads_as_a_latte_pipeline(vae, tmp_path):
     from diffusers import LattePipeline
 
     torch.manual_seed(0)
-    made = MiniVideo(vae, clips=2)
+    made = MiniVideo(vae, clips=2, looks=2, places=1)
     assert made.latents.shape == (2, 4, FRAMES, 16, 16) and made.things.shape == (2, FRAMES, 16, 16)
     assert 0.02 < made.things.float().mean() < 0.6
-    made.batch, made.singles = 2, 4
+    made.batch, made.singles, made.means = 2, 4, 0.0
     in_time = made.transformer.temporal_transformer_blocks.parameters
     made.stills = 1.0
     loss, told = made.loss(0, torch.Generator().manual_seed(3))

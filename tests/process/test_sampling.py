@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, Flow
 
 from diffolio.errors import BadInput, NotFinite
 from diffolio.process import alpha_sigma, generators, sample
-from diffolio.process.sampling import noise, stratified
+from diffolio.process.sampling import logit_normal, noise, stratified
 
 MEAN, STD = 1.5, 0.5
 
@@ -88,3 +88,12 @@ def test_stratified_numbers_fall_one_into_every_part():
     assert torch.equal((drawn * 64).floor(), torch.arange(64.0))
     assert torch.equal(drawn, stratified(64, torch.Generator().manual_seed(3)))
     assert (drawn * 64 % 1).std() > 0.2  # and anywhere within it
+
+
+def test_logit_normal_times_are_stratified():
+    times = logit_normal(1000, torch.Generator().manual_seed(1), spread=1.3)
+    expected = torch.special.ndtri((torch.arange(1000) + 0.5) / 1000) * 1.3
+    assert (torch.logit(times) - expected)[50:-50].abs().max() < 0.05
+    assert (times > 0).all() and (times < 1).all()
+    shifted = logit_normal(1000, torch.Generator().manual_seed(1), spread=1.3, shift=3.0)
+    assert torch.allclose(shifted, 3 * times / (1 + 2 * times))
