@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from diffolio.errors import BadInput, Offline, SourceError
-from diffolio.papers.pull.fields import line, stamp
+from diffolio.papers.pull.answers import Response, accepted, retry_after, same_site, shown
+from diffolio.papers.pull.fields import line
 
 if TYPE_CHECKING:
     import ssl
@@ -93,11 +94,11 @@ class Polite:
             try:
                 response = self._turn(url)
                 if response.status not in THROTTLED:
-                    return read(_accepted(response))
-                asked, why = _retry_after(response, self.clock.now()), f"status {response.status}"
+                    return read(accepted(response))
+                asked, why = retry_after(response, self.clock.now()), f"status {response.status}"
             except (BadInput, Throttled) as error:
                 kind = NothingMore if isinstance(error, Empty) else SourceError
-                asked, why = _retry_after(response, self.clock.now()) if response else 0.0, str(error)
+                asked, why = retry_after(response, self.clock.now()) if response else 0.0, str(error)
             # An upper bound of the random part keeps the longest wait.
             wait = max(asked, min(self.rng.uniform(1.0, 1.25) * 3 * 2**attempt, LONGEST_WAIT))
             if attempt == self.tries or asked > LONGEST_WAIT:
@@ -105,21 +106,21 @@ class Polite:
             self._say(f"{self.name}: {why}; waiting {wait:.0f} s (try {attempt} of {self.tries})")
             self._rest(wait)
         self._rest(wait)
-        raise kind(f"{self.name} did not answer {_shown(url)} in {attempt} tries (last: {why}); try again after {self._in(wait)}")
+        raise kind(f"{self.name} did not answer {shown(url)} in {attempt} tries (last: {why}); try again after {self._in(wait)}")
 
-    def _turn(self, url: str) -> _Response:
+    def _turn(self, url: str) -> Response:
         """One request and the redirects it leads to, each in its turn."""
         for _ in range(4):
             response = self._alone(url)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
             target = urljoin(url, response.headers.get("location", ""))
-            if not _same_site(url, target):
-                raise SourceError(f"{_shown(url)} redirects to another site ({_shown(target)}): not followed")
+            if not same_site(url, target):
+                raise SourceError(f"{shown(url)} redirects to another site ({shown(target)}): not followed")
             url = target
-        raise SourceError(f"{_shown(url)} redirects in circles")
+        raise SourceError(f"{shown(url)} redirects in circles")
 
-    def _alone(self, url: str) -> _Response:
+    def _alone(self, url: str) -> Response:
         """Wait for our turn among all processes, then ask."""
         refuse_offline(url)
         patience = PATIENCE
@@ -158,7 +159,7 @@ class Polite:
     def _in(self, seconds: float) -> str:
         return datetime.fromtimestamp(self.clock.now() + seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
-    def _ask(self, url: str) -> _Response:
+    def _ask(self, url: str) -> Response:
         # Noted before the request too: whoever dies in the middle of one leaves a start that has no end.
         self._note(open_=True)
         self.requests += 1
@@ -200,7 +201,7 @@ class Polite:
         self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder / f"{self.name.replace(':', '-')}{suffix}"
 
-    def _fetch(self, url: str) -> _Response:
+    def _fetch(self, url: str) -> Response:
         import httpx
 
         try:
@@ -210,11 +211,11 @@ class Polite:
                 httpx.Client(headers=headers(), timeout=self.stall, limits=limits, verify=_certificates()) as client,
                 client.stream("GET", url) as answer,
             ):
-                return _Response(answer.status_code, dict(answer.headers), self._body(answer), url)
+                return Response(answer.status_code, dict(answer.headers), self._body(answer), url)
         except httpx.HTTPError as error:
             raise Throttled(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
         except httpx.InvalidURL as error:
-            raise SourceError(f"{_shown(url)} is not a URL: {error}") from error
+            raise SourceError(f"{shown(url)} is not a URL: {error}") from error
 
     def _body(self, answer: httpx.Response) -> bytes:
         parts, size, deadline = [], 0, time.monotonic() + 10 * self.stall
@@ -222,7 +223,7 @@ class Polite:
             parts.append(part)
             size += len(part)
             if size > self.largest:
-                raise SourceError(f"{_shown(str(answer.url))} sends more than {self.largest >> 20} MB: refused")
+                raise SourceError(f"{shown(str(answer.url))} sends more than {self.largest >> 20} MB: refused")
             if time.monotonic() > deadline:
                 raise Throttled(f"the answer took longer than {10 * self.stall:.0f} s")
         return b"".join(parts)
@@ -240,18 +241,10 @@ def _certificates() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-@dataclass(frozen=True)
-class _Response:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    url: str
-
-
 def refuse_offline(url: str) -> None:
     """Raise Offline when ``DIFFOLIO_OFFLINE`` says so, before any socket is opened."""
     if os.environ.get("DIFFOLIO_OFFLINE", "").strip().lower() not in ("", "0", "no", "false", "off"):
-        raise Offline(f"DIFFOLIO_OFFLINE is set, so {_shown(url)} is not asked; unset it to pull (everything else works without)")
+        raise Offline(f"DIFFOLIO_OFFLINE is set, so {shown(url)} is not asked; unset it to pull (everything else works without)")
 
 
 def headers() -> dict[str, str]:
@@ -261,46 +254,3 @@ def headers() -> dict[str, str]:
     contact = line(os.environ.get("DIFFOLIO_CONTACT"))
     told = "a digest of diffusion papers that you can run" + (f"; mailto:{contact}" if contact and contact.isascii() else "")
     return {"User-Agent": f"diffolio/{__version__} ({told})", "Accept": ACCEPT}
-
-
-def _accepted(response: _Response) -> bytes:
-    """The body of a good answer. A refusal of the API explains itself in an error entry."""
-    if response.status == 200:
-        return response.body
-    from diffolio.papers.pull import atom
-
-    why = ""
-    try:
-        list(atom.read(response.body))
-    except SourceError as error:
-        why = f": {error}"
-    except BadInput:
-        pass
-    raise SourceError(f"{_shown(response.url)} was refused with status {response.status}{why}")
-
-
-def _retry_after(response: _Response, now: float) -> float:
-    """Seconds that the answer asks to wait, as a number or a date by the server's own clock; 0 where it does not."""
-    text = response.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    if until := stamp(text):
-        date = stamp(response.headers.get("date"))
-        return max(0.0, _epoch(until) - (_epoch(date) if date else now))
-    return 0.0
-
-
-def _epoch(stamped: str) -> float:
-    return datetime.fromisoformat(stamped.replace("Z", "+00:00")).replace(tzinfo=UTC).timestamp()
-
-
-def _same_site(url: str, target: str) -> bool:
-    """Whether both belong to one site, as export.arxiv.org and arxiv.org do."""
-    here, there = urlsplit(url), urlsplit(target)
-    names = [(part.hostname or "") for part in (here, there)]
-    sites = [name if name.replace(".", "").isdigit() else ".".join(name.split(".")[-2:]) for name in names]
-    return there.scheme in ("http", "https") and sites[0] == sites[1] and not (here.scheme == "https" and there.scheme == "http")
-
-
-def _shown(url: str) -> str:
-    return url if len(url) <= 120 else url[:117] + "..."

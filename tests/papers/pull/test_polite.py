@@ -18,7 +18,8 @@ import pytest
 
 from diffolio.errors import BadInput, Offline, SourceError
 from diffolio.papers.pull import pull
-from diffolio.papers.pull.polite import INTERVAL, Polite, _Response, _retry_after
+from diffolio.papers.pull.answers import Response, retry_after
+from diffolio.papers.pull.polite import INTERVAL, Polite
 from diffolio.papers.store import Library
 from tests.papers.documents import make
 from tests.papers.server import START, Archive, FakeClock, RealClock
@@ -101,7 +102,7 @@ def test_waits_grow_are_bounded_and_differ(tmp_path: Path) -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float) -> None:
-    assert _retry_after(_Response(429, headers, b"", ""), START) == seconds
+    assert retry_after(Response(429, headers, b"", ""), START) == seconds
 
 
 @pytest.mark.parametrize("source", ["rss", "api", "oai"])
