@@ -38,8 +38,7 @@ class Latents:
         index = torch.randint(len(self.scenes), (batch,), generator=generator)
         rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
         captions = ["" if rng.random() < drop else caption(self.scenes[i], rng) for i in index.tolist()]
-        mean = 1 + (emphasis - 1) * self.things.mean(dtype=torch.float32)
-        return self.latents[index].float(), captions, (1 + (emphasis - 1) * self.things[index].float()) / mean
+        return self.latents[index].float(), captions, emphasised(self.things[index], self.things, emphasis)
 
 
 def encode_scenes(vae: AutoencoderKL, scenes: list[Scene], batch: int = 64) -> Latents:
@@ -58,6 +57,11 @@ def encode_with(encode: Callable[[Tensor], Tensor], scenes: list[Scene], batch: 
         cells = F.max_pool2d(drawn.full.any(1, keepdim=True).float(), 4)
         things.append(F.max_pool2d(cells, 3, stride=1, padding=1)[:, 0].half())
     return Latents(scenes, torch.cat(parts), torch.cat(things))
+
+
+def emphasised(things: Tensor, among: Tensor, emphasis: float) -> Tensor:
+    """Weights of cells, ``emphasis`` times as much where there are ``things`` (in [0, 1]) as where not, and 1 on average over ``among``."""
+    return (1 + (emphasis - 1) * things.float()) / (1 + (emphasis - 1) * among.mean(dtype=torch.float32))
 
 
 def faded(weights: Tensor, hidden: Tensor) -> Tensor:

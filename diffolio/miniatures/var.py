@@ -56,12 +56,12 @@ class MiniVAR:
         bits, sums = self.autoencoder.to(device).quantize(features.to(device), flips)
         states, pooled = self.encode(captions)
         logits = self.transformer(sums[:-1], states, pooled)
-        errors = []
-        known = 1  # cells a side of the scale before, in which nothing at first tells where things stand
-        for predicted, wanted in zip(logits, bits, strict=True):
-            fading = faded(weights.to(device), torch.full((len(weights),), 1 / known))
+        errors, weights = [], weights.to(device)
+        # Cells a side of the scale that is known before; at first nothing tells where things stand.
+        known = (1, *self.autoencoder.config.scales[:-1])
+        for predicted, wanted, side in zip(logits, bits, known, strict=True):
+            fading = faded(weights, torch.full((len(weights),), 1 / side))
             weight = F.adaptive_avg_pool2d(fading[:, None], wanted.shape[-1])
-            known = wanted.shape[-1]
             error = F.binary_cross_entropy_with_logits(predicted.float(), wanted.float(), reduction="none")
             errors.append((error * weight).mean())
         named = {f"scale {side}": e.detach() for side, e in zip(self.autoencoder.config.scales, errors, strict=True)}

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffolio.miniatures.latents import faded
+from diffolio.miniatures.latents import emphasised, faded
 from diffolio.miniatures.text import t5_tokenizer
 from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.process.sampling import logit_normal
@@ -113,35 +113,38 @@ class MiniVideo:
         index = torch.randint(len(self.scripts), (batch,), generator=generator)
         dropped = torch.rand(batch, generator=generator) < self.drop
         captions = ["" if off else self.scripts[i].caption for i, off in zip(index.tolist(), dropped.tolist(), strict=True)]
-        latents, things = self.latents[index].float(), self.things[index].float()
+        latents, things = self.latents[index].float(), self.things[index]
         if still:
             frame = torch.randint(FRAMES, (batch,), generator=generator)
             latents, things = latents[range(batch), :, frame][:, :, None], things[range(batch), frame][:, None]
-        weights = (1 + (self.emphasis - 1) * things) / (1 + (self.emphasis - 1) * self.things.mean(dtype=torch.float32))
+        weights = emphasised(things, self.things, self.emphasis)
         long = float(torch.rand((), generator=generator)) < 1 / 8
         device = self.transformer.device
         states = self.encode(captions, PIPELINE_LENGTH if long else LENGTH)
         latents, noise = latents.to(device), torch.randn(latents.shape, generator=generator).to(device)
         spread, shift = (1.0, 1.0) if still else (1.3, math.sqrt(FRAMES))
         sigma = logit_normal(batch, generator, spread, shift).to(device)
-        noisy = torch.lerp(latents, noise, sigma[:, None, None, None, None])
-        times = sigma * self.scheduler.config.num_train_timesteps
-        velocity = self.transformer(noisy, times, states, enable_temporal_attentions=not still).sample[:, :4]
-        error = (velocity.float() - (noise - latents)).square().mean(1)
+        error = self.error(latents, noise, sigma, states, still=still)
         return (error * faded(weights.to(device), sigma)).mean(), told(error, still=still)
 
     def mean_loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The error of what pure noise is taken for against mean clips, each of another way."""
+        """The error of what pure noise is taken for against mean clips, of as many ways as there are."""
         look = torch.randint(len(self.asked), (self.batch,), generator=generator)
-        way = torch.randperm(len(WAYS), generator=generator)[: self.batch]
+        rounds = math.ceil(self.batch / len(WAYS))  # every way once before any of them twice
+        way = torch.cat([torch.randperm(len(WAYS), generator=generator) for _ in range(rounds)])[: self.batch]
         device = self.transformer.device
         states = self.encode([self.asked[i][j] for i, j in zip(look.tolist(), way.tolist(), strict=True)], LENGTH)
         expected = self.expected[look, way].float().to(device)
         noise = torch.randn(expected.shape, generator=generator).to(device)
-        times = torch.full((self.batch,), float(self.scheduler.config.num_train_timesteps), device=device)
-        velocity = self.transformer(noise, times, states).sample[:, :4]
-        error = (velocity.float() - (noise - expected)).square().mean()
-        return error, told(error, mean=True)
+        error = self.error(expected, noise, torch.ones(self.batch, device=device), states)
+        return error.mean(), told(error, mean=True)
+
+    def error(self, latents: Tensor, noise: Tensor, sigma: Tensor, states: Tensor, *, still: bool = False) -> Tensor:
+        """The squared error (B, T, 16, 16) of the velocity at noise levels ``sigma`` (B,); of frames on their own if ``still``."""
+        noisy = torch.lerp(latents, noise, sigma[:, None, None, None, None])
+        times = sigma * self.scheduler.config.num_train_timesteps
+        velocity = self.transformer(noisy, times, states, enable_temporal_attentions=not still).sample[:, :4]
+        return (velocity.float() - (noise - latents)).square().mean(1)
 
     def encode(self, captions: list[str], length: int = PIPELINE_LENGTH) -> Tensor:
         """Token states (B, length, 128), zero where there is only padding."""

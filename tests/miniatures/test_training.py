@@ -86,6 +86,9 @@ def test_a_batch_of_mean_clips_is_pure_noise(vae):
     assert named["means"] == 1.0 and named["still"] == 0.0
     assert (seen["times"] == 1000).all() and abs(float(seen["noise"].std()) - 1) < 0.05
     assert all(p.grad is not None for p in made.text_encoder.parameters())
+    made.batch = 2 * len(WAYS) + 1  # more than there are ways, as on a GPU
+    with torch.no_grad():
+        assert made.loss(0, torch.Generator().manual_seed(1))[0].isfinite() and len(seen["noise"]) == made.batch
 
 
 @pytest.mark.parametrize("objective", [MiniSD, MiniFlow])
