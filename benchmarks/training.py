@@ -34,7 +34,7 @@ def mini_vae() -> Any:
 def mini_sd() -> Any:
     from diffolio.miniatures.sd import MiniSD
 
-    return MiniSD(vae(), scenes=128)
+    return MiniSD(vae(), scenes=128, looks=1, places=1)
 
 
 def mini_flow() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,13 @@ from diffolio.miniatures.text import text_config, token_ids, tokenizer
 from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.process.sampling import logit_normal
 from diffolio.worlds.tabletop import Mixture, sample_scenes
+from diffolio.worlds.tabletop.palette import BACKGROUNDS, COLOURS
+from diffolio.worlds.tabletop.shapes import KIND_NAMES
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler
+
+RELATIONS = ("left of", "right of", "above", "below")
 
 
 def schedule(**changes: object) -> DDIMScheduler:
@@ -35,14 +40,22 @@ class MiniSD:
     the less the more noise there is: outlines are what the world's reader looks at, and they cover a small part of the picture.
     The text encoder is trained along. Latents of ``scenes`` training scenes are computed once; captions are redrawn at
     every use, so that paraphrases and left-out adjectives vary.
+
+    A share ``means`` of the batches are pure noise, as sampling begins with, in which the mean picture of the caption is to be
+    seen, as mean clips are in ``MiniVideo``: where two things stand to each other is a matter of word, order and place all at
+    once, so that its gradient starts at nothing, and it is told in so much noise only that an error of the clean picture hardly
+    counts in that of the noise. Trained on pictures alone it had not begun to be read, and then took some hundreds of these.
     """
 
     batch = 16
     drop = 0.1
     gamma = 5.0
     emphasis = 5.0
+    means = 0.125
 
-    def __init__(self, vae: AutoencoderKL, scenes: int = 30_000, mixture: Mixture | None = None) -> None:
+    def __init__(
+        self, vae: AutoencoderKL, scenes: int = 30_000, mixture: Mixture | None = None, looks: int = 48, places: int = 10
+    ) -> None:
         from diffusers import UNet2DConditionModel
         from transformers import CLIPTextModel
 
@@ -63,12 +76,36 @@ class MiniSD:
         )
         self.scheduler = schedule()
         self.data = encode_scenes(vae, sample_scenes(scenes, TRAIN_SEED, mixture)) if scenes else None
+        if scenes:
+            self.captions, self.expected = mean_pictures(vae, looks, places)
         self.modules: dict[str, nn.Module] = {"unet": self.unet, "text_encoder": self.text_encoder}
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """One batch of mean pictures or of pictures; what is told says which."""
         assert self.data is not None
+        if float(torch.rand((), generator=generator)) < self.means:
+            return self.mean_loss(generator)
         latents, captions, weights = self.data.draw(self.batch, self.drop, generator, self.emphasis)
-        return noise_loss(self, latents, captions, generator, self.gamma, weights)
+        loss, told = noise_loss(self, latents, captions, generator, self.gamma, weights)
+        return loss, {**told, "means": torch.tensor(0.0)}
+
+    def mean_loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The error of the clean picture seen in pure noise against mean pictures, of each look in all four relations.
+
+        Its timesteps are the last sixteenth, where samplers of sixteen steps and more begin.
+        """
+        device = self.unet.device
+        look = torch.randperm(len(self.captions), generator=generator)[: max(self.batch // len(RELATIONS), 1)]
+        expected = self.expected[look].flatten(0, 1).float().to(device)
+        captions = [caption for i in look.tolist() for caption in self.captions[i]]
+        states = self.text_encoder(token_ids(self.tokenizer, captions).to(device)).last_hidden_state
+        noise = torch.randn(expected.shape, generator=generator).to(device)
+        alphas = self.scheduler.alphas_cumprod.to(device)
+        t = torch.randint(len(alphas) * 15 // 16, len(alphas), (len(expected),), generator=generator).to(device)
+        kept = alphas[t].view(-1, 1, 1, 1)
+        clean = (noise - (1 - kept).sqrt() * self.unet(noise, t, states).sample.float()) / kept.sqrt()
+        loss = (clean - expected).square().mean()
+        return loss, {"plain": loss.detach(), "means": torch.tensor(1.0)}
 
     def export(self, folder: Path) -> None:
         """Write a StableDiffusionPipeline folder (float16 safetensors)."""
@@ -80,6 +117,31 @@ class MiniSD:
         )  # fmt: skip
         pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
         pipeline.to(torch.float32)
+
+
+def mean_pictures(vae: AutoencoderKL, looks: int, places: int, seed: int = TRAIN_SEED) -> tuple[list[list[str]], Tensor]:
+    """Captions [looks][relations] and, for each, the mean of the latents of ``places`` scenes (looks, 4, 4, 16, 16), float16.
+
+    Each look has its own two kinds and colours and its background, and all the relations, so that nothing but the relation's
+    word tells one of them from another; opposite ones have the same places, with the two things exchanged.
+    """
+    rng = random.Random(f"looks/{seed}")
+    drawn = sample_scenes(20 * places, seed + 1, Mixture(counts=(0.0, 1.0, 0.0), in_front=0.0))
+    captions, expected = [], []
+    for _ in range(looks):
+        kinds, colours, ground = rng.sample(KIND_NAMES, 2), rng.sample(tuple(COLOURS), 2), rng.choice(tuple(BACKGROUNDS))
+        own = []
+        for relation, opposite in (RELATIONS[:2], RELATIONS[2:]):
+            standing = rng.sample([scene for scene in drawn if scene.relation == relation], places)
+            standing = [scene.change(background=ground, texture="plain", style="flat") for scene in standing]
+            exchanged = [scene.change(subject=1 - scene.subject, relation=opposite) for scene in standing]
+            for scenes in (standing, exchanged):
+                dressed = [s.change(s.subject, kind=kinds[0], colour=colours[0]) for s in scenes]
+                dressed = [s.change(1 - s.subject, kind=kinds[1], colour=colours[1]) for s in dressed]
+                own.append(dressed[0].caption)
+                expected.append(encode_scenes(vae, dressed).latents.float().mean(0).half())
+        captions.append(own)
+    return captions, torch.stack(expected).unflatten(0, (looks, len(RELATIONS)))
 
 
 def noise_loss(

@@ -42,7 +42,7 @@ OBJECTIVES = {
     "vae-decoder": lambda: MiniVAEDecoder(vae()),
     "vq-tokenizer": lambda: MiniVQTokenizer(vae(), scenes=40),
     "var-tokenizer": lambda: MiniBitwiseTokenizer(vae(), scenes=4),
-    "sd": lambda: MiniSD(vae(), scenes=4),
+    "sd": lambda: MiniSD(vae(), scenes=4, looks=1, places=1),
     "sd-mem": lambda: MiniSDMem(miniatures.folder("mini-sd"), items=[], scenes=4, rank=2),
     "flow": lambda: MiniFlow(vae(), scenes=4),
     "video": lambda: MiniVideo(vae(), clips=2, looks=1, places=1),

@@ -12,7 +12,7 @@ from diffolio.miniatures.flow import MiniFlow
 from diffolio.miniatures.latents import encode_scenes, faded
 from diffolio.miniatures.perc import DISTORTIONS, NUISANCE, VERSIONS, MiniPerc, distort, graded
 from diffolio.miniatures.pixel import MiniPixel, pictures
-from diffolio.miniatures.sd import MiniSD
+from diffolio.miniatures.sd import RELATIONS, MiniSD, mean_pictures
 from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.miniatures.video import FRAMES, WAYS, MiniVideo, mean_clips
 from diffolio.nets.perceptual import PerceptualDistance
@@ -91,12 +91,36 @@ def test_a_batch_of_mean_clips_is_pure_noise(vae):
         assert made.loss(0, torch.Generator().manual_seed(1))[0].isfinite() and len(seen["noise"]) == made.batch
 
 
+def test_mean_pictures_differ_in_their_relation_alone(vae):
+    captions, expected = mean_pictures(vae, 2, 3)
+    assert expected.shape == (2, len(RELATIONS), 4, 16, 16)
+    for own in captions:
+        for caption, relation in zip(own, RELATIONS, strict=True):
+            assert relation in caption and caption.replace(relation, RELATIONS[0]) == own[0]
+    for left, right, above, below in mean_pictures(vae, 2, 20)[1].float():
+        for change, side in ((left - right, -1), (above - below, -2)):  # two change places: mirrored, the change is its opposite
+            assert (change * change.flip(side)).sum() < -0.2 * change.square().sum()
+
+
+def test_a_batch_of_mean_pictures_is_pure_noise(vae):
+    made = MiniSD(vae, scenes=4, looks=2, places=1)
+    made.batch, made.means = 8, 1.0
+    seen = {}
+    made.unet.register_forward_pre_hook(lambda module, args: seen.update(noise=args[0], t=args[1]))
+    loss, named = made.loss(0, torch.Generator().manual_seed(1))
+    loss.backward()
+    assert named["means"] == 1.0 and len(seen["noise"]) == 8
+    assert seen["t"].min() >= 937 and seen["t"].max() <= 999 and abs(float(seen["noise"].std()) - 1) < 0.05
+    assert all(p.grad is not None for p in made.text_encoder.parameters())
+
+
 @pytest.mark.parametrize("objective", [MiniSD, MiniFlow])
 def test_an_objective_learns_and_draws_by_step(vae, data, objective):
     torch.manual_seed(0)
     made = objective(vae, scenes=0)
     made.data = data
     made.batch = 8
+    made.means = 0.0  # of mini-sd: batches of one kind, to compare one loss with another
     first, again = (float(made.loss(0, torch.Generator().manual_seed(3))[0].detach()) for _ in range(2))
     assert first == again
     optimizer = torch.optim.Adam([p for m in made.modules.values() for p in m.parameters()], 1e-3)
