@@ -5,15 +5,15 @@ SQL here speaks of ``f``, the row of ``facet`` that is asked about.
 
 from __future__ import annotations
 
-import calendar
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from diffolio.errors import nearest
+from diffolio.papers.days import LAST_DAY, day_range, whole_months
 from diffolio.papers.identifiers import key_of
 from diffolio.papers.nodes import Fact, QueryError
 from diffolio.papers.rows import FLAGS, MONTH_BITS, marks
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 YES, NO = ("yes", "true", "1"), ("no", "false", "0")
 HAS = ("code", "project", "demo", "data", "doi", "link", "method", "summary", "note", "tag")
 IS = ("new", "replaced", "cross", "withdrawn", "liked", "disliked", "read", "unread", "hidden")
-FIRST_DAY, LAST_DAY = 10101, 99991231
 
-_SPAN = re.compile(r"(\d{1,6})([dwmy])")
-_DATE = re.compile(r"(\d{4})(?:-(\d{1,2}))?(?:-(\d{1,2}))?")
 _VERSION = re.compile(r"(>=|<=|>|<|=)?(\d{1,4})|(\d{1,4})\.\.(\d{1,4})")
 
 
@@ -87,48 +84,6 @@ def _category(fact: Fact, library: Library, today: date) -> Condition:
     return KeySet(f"SELECT DISTINCT paper AS key FROM category WHERE term IN ({marks(len(found))})", tuple(found))
 
 
-def day_range(text: str, position: int, today: date) -> tuple[int, int]:
-    """``2024``, ``2024-03``, ``2024-03-15``, ``a..b``, ``a..``, ``..b``, ``today``, ``7d`` as (first, last), both inclusive."""
-    if ".." in text:
-        low, _, high = text.partition("..")
-        if not low and not high:
-            raise QueryError("a range of dates needs a beginning or an end", position)
-        first = _day(low, position, today)[0] if low else FIRST_DAY
-        last = _day(high, position, today)[1] if high else LAST_DAY
-        if first > last:
-            raise QueryError(f"the range {text} ends before it begins", position)
-        return first, last
-    return _day(text, position, today)
-
-
-def _number(day: date) -> int:
-    return day.year * 10_000 + day.month * 100 + day.day
-
-
-def _day(text: str, position: int, today: date) -> tuple[int, int]:
-    if text in ("today", "yesterday"):
-        day = _number(today - timedelta(days=text == "yesterday"))
-        return day, day
-    if span := _SPAN.fullmatch(text):
-        return _number(_back(today, int(span[1]), span[2])), _number(today)
-    match = _DATE.fullmatch(text)
-    if not match:
-        raise QueryError(f"{text!r} is not a date: write 2024, 2024-03, 2024-03-15, a range a..b, or 7d", position)
-    year, month, day = int(match[1]), int(match[2] or 0), int(match[3] or 0)
-    try:
-        first = date(year, month or 1, day or 1)
-    except ValueError:
-        raise QueryError(f"the date {text} does not exist", position) from None
-    if day:
-        return _number(first), _number(first)
-    return _number(first), _number(date(year, month or 12, calendar.monthrange(year, month or 12)[1]))
-
-
-def _back(today: date, n: int, unit: str) -> date:
-    days = n * {"d": 1, "w": 7, "m": 30, "y": 365}[unit]
-    return today - timedelta(days=min(days, today.toordinal() - 1))
-
-
 def _date(fact: Fact, library: Library, today: date) -> Condition:
     first, last = day_range(fact.value.lower(), fact.position, today)
     return _submitted(library, first, last)
@@ -151,17 +106,6 @@ def _submitted(library: Library, first: int, last: int) -> Days:
     if found[0] is None:
         return Days(test, 0, -1)
     return Days(test, found[0] << MONTH_BITS, ((found[1] + 1) << MONTH_BITS) - 1)
-
-
-def whole_months(first: int, last: int) -> tuple[int, int]:
-    """The months that lie wholly within the days, as a half-open range of key >> MONTH_BITS.
-
-    A paper without a date has at least its month, from its id.
-    """
-    low = first // 10_000 * 12 + first // 100 % 100 - 1 + (first % 100 > 1)
-    year, month, day = last // 10_000, last // 100 % 100, last % 100
-    high = year * 12 + month - 1 + (day == calendar.monthrange(year, month)[1])
-    return low, high
 
 
 def _updated(fact: Fact, library: Library, today: date) -> Condition:
@@ -290,14 +234,3 @@ _READERS: dict[str, Callable[[Fact, Library, date], Condition]] = {
     "version": _version, "runnable": _runnable, "family": _family, "claim": _claim, "tag": _tag, "note": _note, "like": _like,
     "read": _read,
 }  # fmt: skip
-
-
-def today_of(now: str | date | datetime | None) -> date:
-    """The UTC day of a moment given as text, date or datetime; of this moment when None."""
-    if now is None:
-        return datetime.now(UTC).date()
-    if isinstance(now, str):
-        return date.fromisoformat(now[:10])
-    if isinstance(now, datetime):
-        return (now.astimezone(UTC) if now.tzinfo else now).date()
-    return now

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from diffolio.errors import BadInput, LibraryError
 from diffolio.papers import plan as planning
-from diffolio.papers.facets import KeySet, today_of
+from diffolio.papers.days import today_of
+from diffolio.papers.facets import KeySet
 from diffolio.papers.nodes import QueryError
 from diffolio.papers.plan import Plan
 from diffolio.papers.query import Query, parse

@@ -9,7 +9,7 @@ from typing import Any
 from diffolio import registry
 from diffolio.cli.papers_show import names
 from diffolio.errors import DiffolioError
-from diffolio.papers.facets import day_range, today_of
+from diffolio.papers.days import day_range, today_of
 from diffolio.papers.nodes import QueryError
 from diffolio.papers.query import parse
 from diffolio.papers.search import search
