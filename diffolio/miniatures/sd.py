@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from diffolio.miniatures.latents import encode_scenes, faded
 from diffolio.miniatures.text import text_config, token_ids, tokenizer
 from diffolio.miniatures.vae import TRAIN_SEED
+from diffolio.process.prediction import alpha_sigma
 from diffolio.process.sampling import logit_normal
-from diffolio.worlds.tabletop import Mixture, sample_scenes
+from diffolio.worlds.tabletop import Mixture, Scene, sample_scenes
 from diffolio.worlds.tabletop.palette import BACKGROUNDS, COLOURS
+from diffolio.worlds.tabletop.scene import SIDES
 from diffolio.worlds.tabletop.shapes import KIND_NAMES
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler
-
-RELATIONS = ("left of", "right of", "above", "below")
 
 
 def schedule(**changes: object) -> DDIMScheduler:
@@ -95,15 +95,14 @@ class MiniSD:
         Its timesteps are the last sixteenth, where samplers of sixteen steps and more begin.
         """
         device = self.unet.device
-        look = torch.randperm(len(self.captions), generator=generator)[: max(self.batch // len(RELATIONS), 1)]
+        look = torch.randperm(len(self.captions), generator=generator)[: max(self.batch // len(SIDES), 1)]
         expected = self.expected[look].flatten(0, 1).float().to(device)
         captions = [caption for i in look.tolist() for caption in self.captions[i]]
-        states = self.text_encoder(token_ids(self.tokenizer, captions).to(device)).last_hidden_state
         noise = torch.randn(expected.shape, generator=generator).to(device)
-        alphas = self.scheduler.alphas_cumprod.to(device)
-        t = torch.randint(len(alphas) * 15 // 16, len(alphas), (len(expected),), generator=generator).to(device)
-        kept = alphas[t].view(-1, 1, 1, 1)
-        clean = (noise - (1 - kept).sqrt() * self.unet(noise, t, states).sample.float()) / kept.sqrt()
+        steps = self.scheduler.config.num_train_timesteps
+        t = torch.randint(steps * 15 // 16, steps, (len(expected),), generator=generator)
+        alpha, sigma = (level.to(noise) for level in alpha_sigma(self.scheduler, t))
+        clean = (noise - sigma * self.unet(noise, t.to(device), token_states(self, captions)).sample.float()) / alpha
         loss = (clean - expected).square().mean()
         return loss, {"plain": loss.detach(), "means": torch.tensor(1.0)}
 
@@ -127,21 +126,26 @@ def mean_pictures(vae: AutoencoderKL, looks: int, places: int, seed: int = TRAIN
     """
     rng = random.Random(f"looks/{seed}")
     drawn = sample_scenes(20 * places, seed + 1, Mixture(counts=(0.0, 1.0, 0.0), in_front=0.0))
-    captions, expected = [], []
+    scenes: list[Scene] = []
     for _ in range(looks):
         kinds, colours, ground = rng.sample(KIND_NAMES, 2), rng.sample(tuple(COLOURS), 2), rng.choice(tuple(BACKGROUNDS))
-        own = []
-        for relation, opposite in (RELATIONS[:2], RELATIONS[2:]):
+        for relation, opposite in (SIDES[:2], SIDES[2:]):
             standing = rng.sample([scene for scene in drawn if scene.relation == relation], places)
             standing = [scene.change(background=ground, texture="plain", style="flat") for scene in standing]
             exchanged = [scene.change(subject=1 - scene.subject, relation=opposite) for scene in standing]
-            for scenes in (standing, exchanged):
-                dressed = [s.change(s.subject, kind=kinds[0], colour=colours[0]) for s in scenes]
-                dressed = [s.change(1 - s.subject, kind=kinds[1], colour=colours[1]) for s in dressed]
-                own.append(dressed[0].caption)
-                expected.append(encode_scenes(vae, dressed).latents.float().mean(0).half())
-        captions.append(own)
-    return captions, torch.stack(expected).unflatten(0, (looks, len(RELATIONS)))
+            for scene in (*standing, *exchanged):
+                first = scene.change(scene.subject, kind=kinds[0], colour=colours[0])
+                scenes.append(first.change(1 - scene.subject, kind=kinds[1], colour=colours[1]))
+    captions = [scene.caption for scene in scenes[::places]]
+    latents = encode_scenes(vae, scenes).latents.float().unflatten(0, (looks, len(SIDES), places))
+    return [captions[i : i + len(SIDES)] for i in range(0, len(captions), len(SIDES))], latents.mean(2).half()
+
+
+def token_states(parts: Any, captions: list[str]) -> Tensor:
+    """What the ``text_encoder`` of ``parts`` makes of captions: (B, 32, width)."""
+    tokens = token_ids(parts.tokenizer, captions).to(parts.text_encoder.device)
+    states: Tensor = parts.text_encoder(tokens).last_hidden_state
+    return states
 
 
 def noise_loss(
@@ -154,7 +158,7 @@ def noise_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean min-SNR weighted squared error of the predicted noise. ``latents`` (B, 4, h, w), ``weights`` (B, h, w) or none."""
     latents = latents.to(parts.unet.device)
-    states = parts.text_encoder(token_ids(parts.tokenizer, captions).to(latents.device)).last_hidden_state
+    states = token_states(parts, captions)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     steps = parts.scheduler.config.num_train_timesteps
     t = (logit_normal(len(latents), generator) * steps).long().clamp_max(steps - 1).to(latents.device)

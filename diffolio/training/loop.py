@@ -78,12 +78,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome: EMA weights are in the objective's modules; ``log`` is the CSV; ``steps`` and ``seconds`` what it took."""
+    """The outcome: EMA weights are in the objective's modules; ``log`` is the CSV; ``steps`` and ``seconds`` what it took.
+
+    ``start`` is what ``train`` was given when the run began, also if it was resumed since.
+    """
 
     folder: Path
     steps: int
     seconds: float
     losses: dict[str, float] = field(default_factory=dict)
+    start: str | None = None
 
     @property
     def log(self) -> Path:
@@ -100,12 +104,14 @@ def train(
     resume: bool = True,
     device: str | torch.device = "cpu",
     progress: bool = True,
+    start: str | None = None,
 ) -> Trained:
     """Train until the budget is spent; on return the modules hold the averaged weights.
 
     A checkpoint is written every ``settings.every`` steps to ``folder/checkpoint`` by renaming a finished folder, so a
     kill at any moment loses at most that many steps. With ``resume`` a found checkpoint is taken up; without it a folder
-    that holds one is refused, so that nothing is overwritten by mistake.
+    that holds one is refused, so that nothing is overwritten by mistake. ``start`` names the weights the objective came with: it is
+    kept in the checkpoint, so that whoever resumes need not say it again.
     """
     from accelerate import Accelerator
     from diffusers.training_utils import EMAModel
@@ -127,7 +133,9 @@ def train(
         EMAModel(parameters, decay=settings.decay, use_ema_warmup=True, inv_gamma=1.0, power=0.75) if settings.decay else None
     )
 
-    step, spent = _load(folder, accelerator, average) if resume else (0, 0.0)
+    step, spent = 0, 0.0
+    if resume and (found := _load(folder, accelerator, average)):
+        step, spent, start = int(found["step"]), float(found["seconds"]), found.get("start")
     started, since = time.monotonic(), time.monotonic()
     columns: dict[str, float] = {}
     with _bar(progress, budget, step) as advance, open(folder / "log.csv", "a", newline="") as file:
@@ -159,12 +167,12 @@ def train(
                 file.flush()
                 advance(step, used, columns.get("loss", 0.0))
             if step % settings.every == 0:
-                _save(folder, accelerator, average, step, spent + time.monotonic() - started)
-    _save(folder, accelerator, average, step, spent + time.monotonic() - started)
+                _save(folder, accelerator, average, step, spent + time.monotonic() - started, start)
+    _save(folder, accelerator, average, step, spent + time.monotonic() - started, start)
     if average:
         average.copy_to(parameters)
     columns.pop("step", None)
-    return Trained(folder, step, spent + time.monotonic() - since, columns)
+    return Trained(folder, step, spent + time.monotonic() - since, columns, start)
 
 
 def _rate(step: int, used: float, settings: Settings) -> float:
@@ -185,7 +193,7 @@ def _prepare(folder: Path, resume: bool) -> None:
         raise TrainingStopped(f"{folder} holds a checkpoint: add --resume to go on from it, or name another folder with --out")
 
 
-def _save(folder: Path, accelerator: Any, average: Any, step: int, seconds: float) -> None:
+def _save(folder: Path, accelerator: Any, average: Any, step: int, seconds: float, start: str | None) -> None:
     """Write beside, then rename: whoever reads ``checkpoint`` sees a whole one."""
     fresh, current, old = folder / "checkpoint.new", folder / "checkpoint", folder / "checkpoint.old"
     for left_over in (fresh, old):
@@ -194,7 +202,7 @@ def _save(folder: Path, accelerator: Any, average: Any, step: int, seconds: floa
         accelerator.save_state(str(fresh), safe_serialization=True)
         if average:
             torch.save(average.state_dict(), fresh / "average.pt")
-        (fresh / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds}))
+        (fresh / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds, "start": start}))
     except Exception as error:  # a full disk is an OSError, a RuntimeError or a SafetensorError, as the writer likes
         shutil.rmtree(fresh, ignore_errors=True)
         kept = f"the one before it is whole in {current}" if current.exists() else "none was written before"
@@ -207,8 +215,8 @@ def _save(folder: Path, accelerator: Any, average: Any, step: int, seconds: floa
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _load(folder: Path, accelerator: Any, average: Any) -> tuple[int, float]:
-    """Take up the newest whole checkpoint; (0, 0) if there is none."""
+def _load(folder: Path, accelerator: Any, average: Any) -> dict[str, Any] | None:
+    """Take up the newest whole checkpoint; how far it is, or nothing if there is none."""
     for name in ("checkpoint", "checkpoint.old"):  # killed between the two renames: the old one is whole
         found = folder / name
         if (found / "progress.json").exists():
@@ -216,14 +224,14 @@ def _load(folder: Path, accelerator: Any, average: Any) -> tuple[int, float]:
                 accelerator.load_state(str(found))
                 if average:
                     average.load_state_dict(torch.load(found / "average.pt", weights_only=True))
-                state = json.loads((found / "progress.json").read_text())
+                progress: dict[str, Any] = json.loads((found / "progress.json").read_text())
             except (RuntimeError, ValueError, KeyError, OSError) as error:
                 raise BadInput(
                     f"{found} is no checkpoint of this training ({str(error).splitlines()[0]}): it was written for another model or "
                     "other settings; name another folder with --out"
                 ) from error
-            return int(state["step"]), float(state["seconds"])
-    return 0, 0.0
+            return progress
+    return None
 
 
 class _bar:  # noqa: N801 - used as a function

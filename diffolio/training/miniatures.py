@@ -201,13 +201,14 @@ def train_miniature(
         start_from(objective, start)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trained = train(
-        objective, folder, budget or plan.budget, settings, seed=seed, resume=resume, device=device, progress=progress
-    )
+        objective, folder, budget or plan.budget, settings, seed=seed, resume=resume, device=device, progress=progress,
+        start=Path(start).name if start is not None else None,
+    )  # fmt: skip
     for module in objective.modules.values():
         module.eval()
     objective.export(folder / "export")
     miniatures.portable(folder / "export")
-    record_training(name, trained, start=start, seed=seed, changes=changes)
+    record_training(name, trained, seed=seed, changes=changes)
     return trained
 
 
@@ -224,14 +225,12 @@ def changed(name: str, settings: Settings, changes: Mapping[str, str]) -> tuple[
     return dataclasses.replace(settings, **values), batch
 
 
-def record_training(
-    name: str, trained: Trained, *, start: str | Path | None = None, seed: int = 0, changes: Mapping[str, str] | None = None
-) -> None:
+def record_training(name: str, trained: Trained, *, seed: int = 0, changes: Mapping[str, str] | None = None) -> None:
     """Write beside the weights what made them: ``training.json`` and the log, ``training.csv``."""
     from diffolio.results import versions
 
     command = f"diffolio train {name} --budget {trained.steps}"
-    command += (f" --model {Path(start).name}" if start else "") + (f" --seed {seed}" if seed else "")
+    command += (f" --model {trained.start}" if trained.start else "") + (f" --seed {seed}" if seed else "")
     command += "".join(f" --set {key}={value}" for key, value in (changes or {}).items())
     about = {
         "command": command, "steps": trained.steps, "seconds": round(trained.seconds), "seed": seed,

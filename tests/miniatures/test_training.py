@@ -12,7 +12,7 @@ from diffolio.miniatures.flow import MiniFlow
 from diffolio.miniatures.latents import encode_scenes, faded
 from diffolio.miniatures.perc import DISTORTIONS, NUISANCE, VERSIONS, MiniPerc, distort, graded
 from diffolio.miniatures.pixel import MiniPixel, pictures
-from diffolio.miniatures.sd import RELATIONS, MiniSD, mean_pictures
+from diffolio.miniatures.sd import MiniSD, mean_pictures
 from diffolio.miniatures.vae import TRAIN_SEED
 from diffolio.miniatures.video import FRAMES, WAYS, MiniVideo, mean_clips
 from diffolio.nets.perceptual import PerceptualDistance
@@ -20,6 +20,7 @@ from diffolio.training.loop import Budget
 from diffolio.training.miniatures import PLANS, start_from, train_miniature
 from diffolio.worlds.motion import sample_scripts, vocabulary
 from diffolio.worlds.tabletop import render, sample_scenes
+from diffolio.worlds.tabletop.scene import SIDES
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +94,10 @@ def test_a_batch_of_mean_clips_is_pure_noise(vae):
 
 def test_mean_pictures_differ_in_their_relation_alone(vae):
     captions, expected = mean_pictures(vae, 2, 3)
-    assert expected.shape == (2, len(RELATIONS), 4, 16, 16)
+    assert expected.shape == (2, len(SIDES), 4, 16, 16)
     for own in captions:
-        for caption, relation in zip(own, RELATIONS, strict=True):
-            assert relation in caption and caption.replace(relation, RELATIONS[0]) == own[0]
+        for caption, relation in zip(own, SIDES, strict=True):
+            assert relation in caption and caption.replace(relation, SIDES[0]) == own[0]
     for left, right, above, below in mean_pictures(vae, 2, 20)[1].float():
         for change, side in ((left - right, -1), (above - below, -2)):  # two change places: mirrored, the change is its opposite
             assert (change * change.flip(side)).sum() < -0.2 * change.square().sum()
@@ -145,6 +146,9 @@ def test_mini_flow_loads_as_a_stable_diffusion_3_pipeline(vae, tmp_path):
             module.half().float()  # the file holds half precision
         ours, ours_pooled = made.encode(["a red ball"], 256)
     assert torch.allclose(states, ours, atol=1e-5) and torch.allclose(pooled, ours_pooled, atol=1e-5)
+    table = pipeline.transformer.pos_embed.cropped_pos_embed(16, 16).unflatten(1, (8, 8))  # of (1, y, x): first half x, then y
+    waves = torch.arange(12, 20) / 10_000 ** (torch.arange(32)[:, None] / 32)  # a unit from patch to patch
+    assert torch.allclose(table[0, 3, :, :32], waves.sin().T, atol=1e-3)
     sampled = models.load(str(tmp_path / "flow")).sample("a red ball", steps=2, seed=0)
     assert sampled.images.shape == (1, 3, 64, 64)
 

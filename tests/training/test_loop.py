@@ -66,11 +66,11 @@ def test_resuming_gives_the_same_weights_as_never_stopping(tmp_path):
 
     broken.loss = dies
     with pytest.raises(KeyboardInterrupt):
-        train(broken, tmp_path / "broken", Budget(steps=60), FAST, progress=False)
+        train(broken, tmp_path / "broken", Budget(steps=60), FAST, progress=False, start="mini-flow")
     trained = train(rest, tmp_path / "broken", Budget(steps=60), FAST, progress=False)
     assert rest.seen[0][0] == 30, "resumes from the last checkpoint"
     assert rest.seen == whole.seen[30:], "and sees the same data"
-    assert trained.steps == 60
+    assert trained.steps == 60 and trained.start == "mini-flow"
     assert torch.equal(rest.net.weight, whole.net.weight)
 
 

@@ -11,7 +11,7 @@ from diffolio.errors import BadInput
 from diffolio.worlds.tabletop.captions import caption, describe
 from diffolio.worlds.tabletop.palette import BACKGROUNDS, COLOURS, TEXTURES
 from diffolio.worlds.tabletop.render import render
-from diffolio.worlds.tabletop.scene import RELATIONS, Scene, Thing
+from diffolio.worlds.tabletop.scene import SIDES, Scene, Thing
 from diffolio.worlds.tabletop.shapes import KIND_NAMES
 
 GAP = 0.04  # least space between two things that do not overlap, in units of the shorter side
@@ -65,7 +65,7 @@ def _scene(rng: random.Random, mixture: Mixture, aspect: float, kinds: Sequence[
     if count == 1:
         scene = _one(rng, mixture, aspect, kinds)
     elif count == 2:
-        relation = "in front of" if rng.random() < mixture.in_front else rng.choice(RELATIONS[:4])
+        relation = "in front of" if rng.random() < mixture.in_front else rng.choice(SIDES)
         scene = _two(rng, mixture, aspect, kinds, relation)
     else:
         scene = _three(rng, mixture, aspect, kinds)

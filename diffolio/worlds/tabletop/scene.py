@@ -8,7 +8,8 @@ from diffolio.errors import BadInput, choose
 from diffolio.worlds.tabletop.palette import BACKGROUNDS, COLOURS, STYLES, TEXTURES
 from diffolio.worlds.tabletop.shapes import KINDS
 
-RELATIONS: tuple[str, ...] = ("left of", "right of", "above", "below", "in front of")
+SIDES = ("left of", "right of", "above", "below")  # opposites in pairs
+RELATIONS: tuple[str, ...] = (*SIDES, "in front of")
 
 
 @dataclass(frozen=True)
