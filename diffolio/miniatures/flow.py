@@ -29,9 +29,9 @@ class MiniFlow:
     The pipeline pads the T5's 256 tokens, which would cost three quarters of the computation, so that only one batch in
     eight is trained at that length, a quarter of the size, and the others at that of their longest caption.
 
-    Patches lie one unit apart in the position embedding, a buffer that is shipped with the weights. The class's own has a picture
-    span as many units as it has patches divided by ``pos_embed_max_size / patches``: here two, a third of the shortest wave, in
-    which neighbours can hardly be told apart.
+    Patches lie one unit apart in the position embedding, a buffer that is shipped with the weights. In the class's
+    own a picture of n patches a side spans n * n / ``pos_embed_max_size`` units: here two, a third of the shortest wave, so that
+    neighbours can hardly be told apart.
 
     Four scenes in five hold one thing: what a thing looks like is learned from them, and has to be before how two stand. Where
     things stand, the error weighs up to ``emphasis`` times as much, the less the more noise there is.
@@ -71,8 +71,9 @@ class MiniFlow:
             pooled_projection_dim=2 * WIDTH,
             pos_embed_max_size=32,
         )
-        table = self.transformer.pos_embed.pos_embed  # (1, 32 * 32, 128), of which a picture takes the middle
-        table.copy_(get_2d_sincos_pos_embed(table.shape[-1], 32, base_size=32, output_type="pt"))
+        side = self.transformer.config.pos_embed_max_size
+        table = self.transformer.pos_embed.pos_embed  # (1, side * side, 128), of which a picture takes the middle
+        table.copy_(get_2d_sincos_pos_embed(table.shape[-1], side, base_size=side, output_type="pt"))
         self.scheduler = FlowMatchEulerDiscreteScheduler()
         self.data = encode_scenes(vae, sample_scenes(scenes, TRAIN_SEED, mixture or MOSTLY_ONE)) if scenes else None
         self.modules: dict[str, nn.Module] = {
